@@ -122,7 +122,7 @@ def reuse_approval(job: Job, holds: Sequence[Hold], *, user: User, source: str) 
         bypassed=earlier.bypassed,
         up_to_usd=earlier.up_to_usd,
     )
-    reason = f"a retry with nothing changed goes by the approval of {earlier.job_id} by {earlier.reviewed_by}"
+    reason = f"identical retry of {earlier.job_id}, approved by {earlier.reviewed_by}"
     with unit_of_work():
         request.save(force_insert=True)
         attach(copies(approved, with_approvals=True), request)

@@ -32,9 +32,10 @@ logger = logging.getLogger("simpletuner.cloud.approvals")
 MAX_NOTES_CHARS = 2000
 #: What `end_unapproved` ends together with the job.
 ENDED_ALONG = (ApprovalRequest.SUBJECT, QueueEntry.SUBJECT)
-OUTCOME_WORDS = {
+OUTCOMES = {
     RequestStatus.APPROVED: "approved",
     RequestStatus.REJECTED: "rejected",
+    RequestStatus.EXPIRED: "the approval request expired",
     RequestStatus.CANCELLED: "withdrawn",
 }
 
@@ -43,11 +44,11 @@ def outcome_message(request: ApprovalRequest, user: AnyUser | None = None) -> st
     """Return the outcome of a request, as a message for somebody who decided too late."""
     request.refresh_from_db(fields=["status", "reviewed_by", "reviewed_at"])
     if request.status == RequestStatus.EXPIRED:
-        return f"The approval expired at {_clock(request.expires_at)}."
+        return f"The request expired at {_clock(request.expires_at)}."
     if request.status == RequestStatus.PENDING:
         return _still_pending(request, user)
-    word = OUTCOME_WORDS[RequestStatus(request.status)]
-    return f"It was already {word} by {request.reviewed_by} at {_clock(request.reviewed_at)}."
+    word = OUTCOMES[RequestStatus(request.status)]
+    return f"The request was already {word} by {request.reviewed_by} at {_clock(request.reviewed_at)}."
 
 
 def _still_pending(request: ApprovalRequest, user: AnyUser | None) -> str:
@@ -57,7 +58,7 @@ def _still_pending(request: ApprovalRequest, user: AnyUser | None) -> str:
     if own is None:
         return decision_objection(user, ApprovalRequest.objects.get(pk=request.pk)) or "The request is still pending."
     needed = missing(request.requirements.order_by("position"))
-    return f"You approved it already at {_clock(own.at)}; it still needs {needed} by somebody else."
+    return f"You already approved at {_clock(own.at)}. The request still needs {needed} by somebody else."
 
 
 def _clock(at: datetime | None) -> str:
@@ -139,7 +140,7 @@ def reject(request: ApprovalRequest, *, user: User, source: str, notes: str) -> 
 
 def cancel(request: ApprovalRequest, *, actor: Actor, source: str, reason: str = "") -> bool:
     """Withdraw the request and cancel its job. False: closed before."""
-    return end_unapproved(request, RequestStatus.CANCELLED, actor, source, reason or "withdrawn by the requester")
+    return end_unapproved(request, RequestStatus.CANCELLED, actor, source, reason)
 
 
 def expire(request: ApprovalRequest, *, source: str, entry: QueueEntry | None = None) -> bool:
@@ -240,7 +241,7 @@ def end_unapproved(
             return True
         # The job is `cancelled`, not `failed`: no training ran that could have failed, and success rates leave it out.
         # Its entry is `failed`, as documented: `cancelled` is an entry that somebody took out of the queue.
-        message = f"approval {to}: {reason}"
+        message = f"{OUTCOMES[to]}: {reason}" if reason else OUTCOMES[to]
         lifecycle.finish(job, JobStatus.CANCELLED, actor=actor, source=source, reason=message, along=ENDED_ALONG)
         claims.end(job, actor=actor, source=source, to=EntryStatus.FAILED, entry=entry)
     return True
@@ -276,7 +277,7 @@ def _change_status(
         to,
         actor=actor,
         source=source,
-        reason=f"past the reviewers, as superuser: {notes}" if bypass else notes,
+        reason=f"without the reviewers, as superuser: {notes}" if bypass else notes,
         only_if={"expires_at": request.expires_at} if to == RequestStatus.EXPIRED else {},
         reviewed_by=actor.name,
         reviewed_at=now,

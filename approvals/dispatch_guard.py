@@ -41,11 +41,11 @@ def check_approval(entry: QueueEntry, job: Job) -> bool:
     if is_same and is_within(request, job):
         return True
     if is_same:
-        reason = f"Approved by {request.reviewed_by} up to ${request.up_to_usd:.2f}, and it may cost more now."
+        reason = f"Approved by {request.reviewed_by} up to ${request.up_to_usd:.2f}, and the job may cost more now."
     elif request.status == RequestStatus.APPROVED:
         reason = f"Changed after its approval by {request.reviewed_by}: {differences(request.terms, possible[0])}."
     else:
-        reason = f"It was about to start, but its approval is {request.status}."
+        reason = f"The job was about to start, but its approval is {request.status}."
     _hold_again(entry, job, request, reason)
     return False
 

@@ -86,6 +86,6 @@ def warning() -> str:
         return ""
     subject = "1 approval request has" if undecidable.count == 1 else f"{undecidable.count} approval requests have"
     return (
-        f"{subject} too few people who may decide; the first expires at {undecidable.first:%Y-%m-%d %H:%M} UTC. "
-        "Make somebody a reviewer of the organization: the requests' pages in the admin say where."
+        f"{subject} too few reviewers; the first expires at {undecidable.first:%Y-%m-%d %H:%M} UTC. "
+        "Add a reviewer to the organization."
     )

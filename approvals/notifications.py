@@ -22,13 +22,13 @@ LAST_CALL = timedelta(hours=1)
 #: The occasions of the reviewers' notices.
 ASKED, HALF_TIME, LAST_HOUR = "asked", "half_time", "last_call"
 REQUESTED, REMINDER = "approval_requested", "approval_reminder"
-_DECIDED = ("A request was approved or rejected, or has expired", "approval_decided")
+_DECIDED = ("My request was approved, rejected or has expired", "approval_decided")
 TO_REVIEWERS = (REQUESTED, REMINDER)
 #: The kinds of notice, with the label and the name of the choice that mutes each.
 KINDS = {
     **{f"approval_{status}": _DECIDED for status in ("approved", "rejected", "expired", "cancelled")},
-    REQUESTED: ("A job waits for a decision", "approval_asked"),
-    REMINDER: ("A job still waits for a decision", REMINDER),
+    REQUESTED: ("A job needs my decision", "approval_asked"),
+    REMINDER: ("A job still needs my decision", REMINDER),
 }
 
 

@@ -53,8 +53,8 @@ def ask(job: Job, amount: Decimal, *, actor: Actor, source: str, reason: str) ->
     if approved is None or approved.up_to_usd is None or amount <= approved.up_to_usd:
         return False
     if ApprovalRequest.objects.filter(job=job, status=RequestStatus.PENDING).exists():
-        raise Conflict("More is asked for already: those who approve it decide.", code="asked_already")
-    text = reason or f"It may cost ${approved.up_to_usd:.2f} by its approval."
+        raise Conflict("A request for a higher cost is already pending.", code="asked_already")
+    text = reason or f"Approved up to ${approved.up_to_usd:.2f}."
     create_raise(approved, job, amount, reason=text, actor=actor, source=source)
     return True
 
@@ -69,7 +69,7 @@ def grant(request: ApprovalRequest, *, actor: Actor, source: str) -> None:
     job = lock_for_fuse(request.job, amount)
     if job.max_cost_usd is None or amount <= job.max_cost_usd:
         may = "any amount" if job.max_cost_usd is None else f"${job.max_cost_usd:.2f}"
-        raise Conflict(f"It may cost {may} already: name more, or reject the request.", code="no_raise")
+        raise Conflict(f"The job may already cost {may}. Enter more, or reject the request.", code="no_raise")
     change_fuse(job, amount, actor=actor, source=source)
 
 

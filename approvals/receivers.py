@@ -29,4 +29,4 @@ def withdraw_request(*, job: Job, change: Change, **kwargs: Any) -> None:
 def follow_fuse(*, job: Job, **kwargs: Any) -> None:
     """Keep the approval in step with what its job may cost, in the transaction of the change."""
     for request in raises.follow_fuse(job):
-        decisions.withdraw(request, actor=SYSTEM, source=Source.API, reason="it may cost that much already")
+        decisions.withdraw(request, actor=SYSTEM, source=Source.API, reason="the job may already cost that much")

@@ -12,7 +12,7 @@ from queueing import extensions as queueing
 def register_all() -> None:
     """Register all extensions. Called once, when all apps are loaded."""
     site.health_components.register(
-        "approvals", site.HealthComponent(health.warning, well="Every pending request has people who may decide.")
+        "approvals", site.HealthComponent(health.warning, well="Every pending request has enough reviewers.")
     )
     decidable = site.DoctorCheck("Can approvals be decided?", "approvals.rules.doctor.decidable", "docs/approvals.md")
     site.doctor_checks.register("approvals", decidable, order=230)

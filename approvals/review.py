@@ -19,8 +19,8 @@ from jobs.permissions import is_superuser
 
 #: Each is a transaction of its own.
 MAX_BULK_DECISIONS = 100
-REASON_NEEDED = "Say why: the requester will read it."
-BYPASS_REASON_NEEDED = "You are no reviewer of this request: a superuser who decides all the same says why."
+REASON_NEEDED = "Give a reason. The requester reads it."
+BYPASS_REASON_NEEDED = "You aren't a reviewer of this request. Give a reason to decide as a superuser."
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def decide(
     """
     objection = decision_objection(user, request, verdict)
     if bypass and not is_superuser(user):
-        objection = "Only superusers decide past the reviewers."
+        objection = "Only superusers can decide without the reviewers."
     if objection is not None:
         return _refusal(request, verdict, user, objection)
     missing = _missing_reason(request, verdict, user, reason, bypass)
@@ -88,14 +88,14 @@ def _missing_reason(request: ApprovalRequest, verdict: Verdict, user: User, reas
     if bypasses(user, request, verdict):
         return BYPASS_REASON_NEEDED
     if bypass:
-        return "Say why you don't wait for the other reviewers: it is put on record."
+        return "Give a reason for not waiting for the other reviewers. It is recorded."
     return REASON_NEEDED if verdict == Verdict.REJECT else ""
 
 
 def _success_message(request: ApprovalRequest) -> str:
     if request.status == RequestStatus.PENDING:
         return f"Your approval counts: {progress(request.requirements.order_by('position'))}."
-    return f"It is {request.status}."
+    return f"The request is {request.status}."
 
 
 def decide_each(
@@ -128,5 +128,5 @@ def decide_each(
                 )
             )
         else:
-            answers.append(Answer(pk, False, "", "not_found", "There is no such request here."))
+            answers.append(Answer(pk, False, "", "not_found", "Request not found."))
     return answers

@@ -62,7 +62,7 @@ def who_decides(requirement: Requirement | ApprovalRule) -> str:
     if requirement.reviewer_group is not None:
         return f"members of the group {requirement.reviewer_group.name}"
     roles = " and ".join(f"{role}s" for role in roles_from(requirement.reviewer_role))
-    return roles or "superusers alone, as its group is gone"
+    return roles or "superusers only (the group was deleted)"
 
 
 class Standing:
@@ -197,7 +197,7 @@ def _objection(standing: Standing, request: ApprovalRequest, verdict: Verdict) -
         return f"{OWN_JOB} Ask another lead or admin."
     is_open = request.status == RequestStatus.PENDING
     if verdict == Verdict.APPROVE and is_open and not any(item.approvals_missing for item in reviewed):
-        return f"It needs no approval of yours: it waits for {_deciders_text(waiting)}."
+        return f"Your approval isn’t needed. The request waits for {_deciders_text(waiting)}."
     return None
 
 
@@ -205,11 +205,11 @@ def _only_they_decide(requirements: Sequence[Requirement]) -> str:
     """Return who decides about these, as a sentence for somebody who doesn't."""
     if len({(item.reviewer_role, item.reviewer_group_id) for item in requirements}) == 1:
         if requirements[0].reviewer_group is None and not requirements[0].reviewer_role:
-            return "Only superusers decide about this job, as the group of its rule is gone."
+            return "Only superusers can decide about this job: the rule's group was deleted."
         if requirements[0].reviewer_group is not None:
-            return f"Only {who_decides(requirements[0])} in the organization decide about this job."
-        return f"Only {who_decides(requirements[0])} of the organization decide about its jobs."
-    return f"Only {_deciders_text(requirements)} in the organization decide about this job."
+            return f"Only {who_decides(requirements[0])} in the organization can decide about this job."
+        return f"Only {who_decides(requirements[0])} of the organization can decide about its jobs."
+    return f"Only {_deciders_text(requirements)} in the organization can decide about this job."
 
 
 def _deciders_text(requirements: Sequence[Requirement]) -> str:
@@ -269,8 +269,8 @@ def rule_warnings(rule: ApprovalRule) -> list[str]:
     organizations = [rule.organization] if rule.organization else list(Organization.objects.all()[:50])
     counts = {item: reviewers_in(item.pk, rule.reviewer_role, rule.reviewer_group_id).count() for item in organizations}
     return [
-        f"In {item.name} {count} of the {rule.approvals_needed} reviewers that the rule needs are there: "
-        "what it holds there will expire."
+        f"Organization {item.name} has {count} of the {rule.approvals_needed} reviewers that the rule needs. "
+        "Requests there expire undecided."
         for item, count in counts.items()
         if count < rule.approvals_needed
     ]
@@ -284,8 +284,14 @@ def request_warnings(request: ApprovalRequest | None) -> list[str]:
     own = _allows_own(requirements)
     waiting = {item: _eligible_for(request, [item], own=own).count() for item in requirements if item.approvals_missing}
     return [
-        f"{f'The rule {item.rule_name}: approvals' if len(requirements) > 1 else 'Approvals'} needed: "
-        f"{item.approvals_needed}; people who may give one: {count}. Ask an admin."
+        _too_few(
+            f"The rule {item.rule_name}" if len(requirements) > 1 else "This request", item.approvals_needed, count
+        )
         for item, count in waiting.items()
         if count < item.approvals_needed
     ]
+
+
+def _too_few(subject: str, needed: int, count: int) -> str:
+    able = f"only {count}" if count else "nobody"
+    return f"{subject} needs {needed} approval{'s' if needed > 1 else ''}, but {able} can approve. Ask an admin."

@@ -79,7 +79,7 @@ def read_submission(
 def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str) -> SubmissionRequest:
     """Return a request to run `job` again, exactly as it was. Raises ValidationError for a job of no organization."""
     if job.organization is None:
-        raise ValidationError("This job was made elsewhere and belongs to no organization: it can't be repeated here.")
+        raise ValidationError("This job was not submitted here, so it can't be repeated.")
     if job.provider not in names():
         raise ValidationError({"provider": str(UnknownProviderError(job.provider))})
     columns = _unsealed(job, SECRET_COLUMNS)
@@ -182,7 +182,7 @@ def _provider(organization: Organization, requested: str) -> str:
 
 def _hardware(provider: str, config: ProviderConfig, requested: str) -> str:
     if not config.enabled:
-        raise ValidationError({"provider": f"{provider} is switched off at present."})
+        raise ValidationError({"provider": f"{provider} is disabled."})
     profiles = get_provider(provider).hardware()
     hardware = requested or default_hardware(config, profiles)
     if hardware not in profiles:
@@ -205,7 +205,7 @@ def _warnings(
 ) -> list[str]:
     warnings = []
     if not (body["organization"] or body["parent"]) and memberships_of(user).count() > 1:
-        warnings.append(f"No organization was given: the job goes to {organization.name}.")
+        warnings.append(f"No organization given. Using {organization.name}.")
     obstacles = obstacles_at(submission.provider, provider_config)
     return [*warnings, *_uncallable(submission), *obstacles, *remarks_on(submission.provider, submission.config)]
 

@@ -100,7 +100,7 @@ def make_requests(count: int, organizations: int, *, due: bool = False) -> list[
     expires_at = timezone.now() + (timedelta(seconds=-1) if due else timedelta(hours=12))
     made = ApprovalRequest.objects.bulk_create(
         [ApprovalRequest(job=job, organization_id=job.organization_id, requested_by_id=job.submitted_by_id,
-                         rule_name="dear", reason="It will cost about $60.00, more than $50.00.", expires_at=expires_at,
+                         rule_name="dear", reason="Estimated $60.00, above the $50.00 limit.", expires_at=expires_at,
                          terms={"config": config}, config_digest="0" * 64) for job in jobs], batch_size=500
     )  # fmt: skip
     Requirement.objects.bulk_create(

@@ -25,12 +25,12 @@ Error = type[exceptions.APIException]
 MEANINGS: dict[Error, str] = {
     exceptions.ValidationError: "The request has a value that is missing, unknown or not allowed.",
     exceptions.NotAuthenticated: "There is no session, or no valid key.",
-    exceptions.PermissionDenied: "The asker may not do this.",
-    exceptions.NotFound: "There is no such thing, or it is not the asker's to see.",
-    exceptions.NotAcceptable: "The answer can't be had in a format that the request accepts.",
-    Conflict: "The thing is not, or no longer, in a state in which this can be done.",
-    BodyTooLarge: "The body is larger than the operation takes.",
-    exceptions.UnsupportedMediaType: "The body is of a type that the operation doesn't read.",
+    exceptions.PermissionDenied: "The user doesn't have permission to do this.",
+    exceptions.NotFound: "Not found, or the user can't see it.",
+    exceptions.NotAcceptable: "The answer isn't available in a format that the request accepts.",
+    Conflict: "The current state doesn't allow this.",
+    BodyTooLarge: "The body is too large.",
+    exceptions.UnsupportedMediaType: "The type of the body is not supported.",
 }
 
 

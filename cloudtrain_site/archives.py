@@ -99,7 +99,7 @@ def _process(path: Path, folder: Path | None, advance: Advance | None) -> Conten
             files, size = files + (not member.is_folder), size + member.size
             if files > MAX_FILES or size > MAX_TOTAL_BYTES:
                 raise ArchiveError(
-                    f"An archive may hold at most {MAX_FILES:,} files of {MAX_TOTAL_BYTES // 1_000_000:,} MB together."
+                    f"An archive can have at most {MAX_FILES:,} files of {MAX_TOTAL_BYTES // 1_000_000:,} MB together."
                 )
             if folder is not None:
                 _write(archive, member, folder, advance)
@@ -108,7 +108,7 @@ def _process(path: Path, folder: Path | None, advance: Advance | None) -> Conten
         archive.read_rest()
     paths.refuse_collisions()
     if not files:
-        raise ArchiveError("There is no file in the archive.")
+        raise ArchiveError("The archive has no files.")
     return Contents(kind, files, size)
 
 
@@ -162,7 +162,7 @@ def _opened(path: Path, kind: str) -> Iterator[_Zip | _Tar]:
         except _UNREADABLE as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk's fault, not the archive's
-            raise ArchiveError("It is no zip, tar or tar.gz archive, or it is damaged.") from error
+            raise ArchiveError("The file is not a zip, tar or tar.gz archive, or is damaged.") from error
 
 
 class _Bounded:
@@ -257,7 +257,7 @@ def _with_slashes(name: str) -> str:
 
 
 def _not_a_file(name: str) -> ArchiveError:
-    return ArchiveError(f"{_shown(name)} is a link or a device. Only files and folders are taken.")
+    return ArchiveError(f"{_shown(name)} is a link or a device. Only files and folders are allowed.")
 
 
 def _refuse_name(name: str) -> None:

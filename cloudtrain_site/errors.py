@@ -186,7 +186,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 403 outside of a DRF view."""
     if _is_api(request):
-        return JsonResponse(error_body("You may not do this.", "permission_denied"), status=403)
+        return JsonResponse(error_body("You don't have permission to do this.", "permission_denied"), status=403)
     return _page(request, "403.html", 403, exception=str(exception))
 
 

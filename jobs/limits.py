@@ -37,7 +37,7 @@ def check_open_jobs(user: User) -> None:
     allowed = config_in_force().limits.open_jobs
     if open_jobs_of(user) >= allowed:
         jobs = "1 open job" if allowed == 1 else f"{allowed} open jobs"
-        detail = f"You have {jobs}, the most for one person. Cancel some, or wait until one ends."
+        detail = f"You have {jobs}, the maximum per user. Cancel some, or wait until one ends."
         raise LimitReachedError("open_jobs", user.pk, detail, wait=RETRY_AFTER_SECONDS)
 
 
@@ -50,7 +50,7 @@ def check_uploads(user: User, size: int = 0) -> None:
     count, kept = uploads_of([user.pk])[user.pk]
     if count >= limits.uploads:
         uploads = "1 uploaded dataset" if limits.uploads == 1 else f"{limits.uploads} uploaded datasets"
-        detail = f"You keep {uploads}, the most for one person. Remove one that no job needs any more."
+        detail = f"You keep {uploads}, the maximum per user. Remove one that no job needs."
         raise LimitReachedError("uploads", user.pk, detail, wait=RETRY_AFTER_SECONDS)
     if kept + max(size, 1) > limits.upload_bytes:
         detail = (

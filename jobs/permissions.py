@@ -122,7 +122,7 @@ def lock_submitter(user: User, organization: Organization) -> Role:
         membership = memberships.filter(user_id=user.pk, organization=organization).first()
         role = Role(membership.role) if membership is not None and membership.user.is_active else None
     if role not in SUBMITTERS:
-        raise PermissionDenied(f"You may no longer submit for {organization}.")
+        raise PermissionDenied(f"You can no longer submit jobs for {organization}.")
     # In a query of its own, after the lock: the rows joined above may be older.
     if not Organization.objects.filter(pk=organization.pk, closed_at=None).exists():
         raise PermissionDenied(closed_sentence(organization))
@@ -130,7 +130,7 @@ def lock_submitter(user: User, organization: Organization) -> Role:
 
 
 def closed_sentence(organization: Organization | str) -> str:
-    return f"{organization} is closed: nothing is submitted for it. A superuser can reopen it."
+    return f"{organization} is closed and takes no jobs. A superuser can reopen it."
 
 
 def all_closed(teams: Sequence[Team]) -> str:
@@ -138,12 +138,12 @@ def all_closed(teams: Sequence[Team]) -> str:
     closed = [team.name for team in teams if team.role in SUBMITTERS]
     if not closed or any(team.takes_jobs for team in teams):
         return ""
-    return closed_sentence(closed[0]) if len(closed) == 1 else "All organizations that you submit for are closed."
+    return closed_sentence(closed[0]) if len(closed) == 1 else "All your organizations are closed."
 
 
 def no_right_to_submit(user: AnyUser) -> str:
     """Return why somebody who may submit nowhere may not."""
-    nowhere = "You may submit for no organization. An admin of one can invite you, or make you a researcher there."
+    nowhere = "You can't submit jobs for any organization. Ask an admin to invite you, or to make you a researcher."
     return all_closed(teams_of(user)) or nowhere
 
 
@@ -176,9 +176,9 @@ def choose_organization(user: AnyUser, name: str = "") -> Organization:
         return _first(user)
     organization = organizations_of(user).filter(name=name).first()
     if organization is None:
-        raise ValidationError({"organization": f"You belong to no organization called {name!r}."})
+        raise ValidationError({"organization": f"You aren't a member of an organization called {name!r}."})
     if not can_submit(user, organization):
-        raise PermissionDenied(f"You are a viewer in {name}: you may look, not submit.")
+        raise PermissionDenied(f"You are a viewer in {name}: viewers can't submit jobs.")
     if organization.is_closed:
         raise PermissionDenied(closed_sentence(organization))
     return organization

@@ -55,7 +55,7 @@ def _begun(jobs: JobQuerySet, start: str) -> Job | None:
         named = ", ".join(job.pk for job in found[:MAX_NAMED])
         more = " and more" if len(found) > MAX_NAMED else ""
         raise Conflict(
-            f"Several jobs begin with {start!r}: {named}{more}. Give more of the id.", code="ambiguous_job_id"
+            f"Several jobs begin with {start!r}: {named}{more}. Enter more of the id.", code="ambiguous_job_id"
         )
     return found[0] if found else None
 
@@ -64,7 +64,7 @@ def find_own_job(user: AnyUser, job_id: str) -> Job:
     """As `find_job`, for changing it. Raises PermissionDenied for a job that `user` may only view."""
     job = find_job(user, job_id)
     if not can_change(user, job):
-        raise PermissionDenied("You may look at this job, but only its submitter, a lead or an admin may change it.")
+        raise PermissionDenied("Only the submitter, a lead or an admin can change this job.")
     return job
 
 

@@ -23,9 +23,9 @@ from jobs.tags import tagging
 
 #: The ends of a job that there are notices of, with their labels on the settings pages.
 ENDS = {
-    JobStatus.COMPLETED: "A job has completed",
-    JobStatus.FAILED: "A job has failed",
-    JobStatus.CANCELLED: "A job was cancelled by somebody else",
+    JobStatus.COMPLETED: "A job of mine completed",
+    JobStatus.FAILED: "A job of mine failed",
+    JobStatus.CANCELLED: "Somebody else cancelled a job of mine",
 }
 
 
@@ -83,9 +83,7 @@ def register_all() -> None:
         "fuse", extensions.Panel("dashboard/_fuse_panel.html", fuse_panel.panel_for, on_top=False), order=30
     )
     site.loops.register("fuses", site.LoopSpec("jobs.tasks.check_fuses", lambda: burns.CHECK_SECONDS), order=25)
-    site.notice_kinds.register(
-        watch.WARNING, site.NoticeKind("When a job of mine has nearly cost what it may"), order=45
-    )
+    site.notice_kinds.register(watch.WARNING, site.NoticeKind("When a job of mine nears its cost limit"), order=45)
     site.notice_kinds.register(
         retention.NOTICE, site.NoticeKind("When files of a job of mine will be removed"), order=46
     )

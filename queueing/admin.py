@@ -102,9 +102,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
         """Ask for priority and reason, then override the priority of each."""
         form = PriorityForm(request.POST if "answered" in request.POST else None)
         if not form.is_valid():
-            return self._ask_reason(
-                request, entries, form, "Set the priority", "These jobs get another place in the queue"
-            )
+            return self._ask_reason(request, entries, form, "Set the priority", "These jobs move in the queue")
         values = form.cleaned_data
         change = changed_by(request, values["reason"])
         done = [
@@ -129,17 +127,17 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
             too_late="had already ended",
         )
 
-    @admin.action(description="Unconfirmed: submit again, the provider doesn't have it…", permissions=["view"])
+    @admin.action(description="Submit unconfirmed jobs again (the provider doesn't have them)…", permissions=["view"])
     def resubmit_entries(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> HttpResponse | None:
         """Ask for the reason, then queue each once more."""
-        heading = "Only when you have looked: a job that the provider has after all would be trained, and paid, twice"
+        heading = "Check the provider first: if it has the job, the job is trained and paid for twice"
         return self._decide_unconfirmed(
             request, entries, operations.resubmit, ("Submit again", heading, "submitted again")
         )
 
-    @admin.action(description="Unconfirmed: give up…", permissions=["view"])
+    @admin.action(description="Give up unconfirmed jobs…", permissions=["view"])
     def give_up_entries(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> HttpResponse | None:
-        heading = "These jobs end here: stop what the provider may have of them"
+        heading = "These jobs end here. Stop them at the provider if it has them"
         return self._decide_unconfirmed(request, entries, operations.end_unconfirmed, ("Give up", heading, "given up"))
 
     def _decide_unconfirmed(
@@ -151,7 +149,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
             return self._ask_reason(request, entries, form, title, heading)
         settled = [verb(entry, changed_by(request, form.cleaned_data["reason"])) for entry in entries]
         lost = len(settled) - sum(settled)
-        report(request, won=sum(settled), lost=lost, done=done, too_late="not, or no longer, unconfirmed")
+        report(request, won=sum(settled), lost=lost, done=done, too_late="not unconfirmed")
         return None
 
     def _ask_reason(
@@ -169,10 +167,10 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
         }
         return TemplateResponse(request, "queueing/admin_reason.html", context)
 
-    @admin.action(description="Run a queue pass now", permissions=["view"])
+    @admin.action(description="Start eligible jobs now", permissions=["view"])
     def run_pass_now(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> None:
         passes.request_pass()
-        self.message_user(request, "A queue pass was asked for.")
+        self.message_user(request, "Eligible jobs start in a moment.")
 
     @admin.action(description="Pause the whole queue", permissions=["view"])
     def pause_queue(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> None:
@@ -184,7 +182,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
 
     def _set_paused(self, request: HttpRequest, *, paused: bool) -> None:
         if not may_run_queue(request.user):
-            messages.error(request, "This touches every organization: a superuser does it.")
+            messages.error(request, "Only a superuser can do this: it affects every organization.")
         elif operations.set_paused(paused, changed_by(request)):
             messages.success(request, f"The queue is {'paused' if paused else 'going on'}.")
         else:
@@ -222,19 +220,19 @@ class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
             return forms.ChoiceField(choices=[(name, name) for name in names()])
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
-    @admin.action(description="Drain: start nothing new at the selected providers", permissions=["change"])
+    @admin.action(description="Drain the selected providers (start no new jobs there)", permissions=["change"])
     def drain(self, request: HttpRequest, rows: QuerySet[ProviderLimit]) -> None:
         """Drain the providers. Running jobs go on, and waiting ones get the reason."""
         self._switch(request, rows, drained=True)
 
-    @admin.action(description="Let the selected providers take jobs again", permissions=["change"])
+    @admin.action(description="Resume the selected providers", permissions=["change"])
     def let_in(self, request: HttpRequest, rows: QuerySet[ProviderLimit]) -> None:
         """End the drain. The next pass starts the jobs that waited for these providers."""
         self._switch(request, rows, drained=False)
 
     def _switch(self, request: HttpRequest, rows: QuerySet[ProviderLimit], *, drained: bool) -> None:
         switched = [operations.set_provider(row.pk, {"drained": drained}, changed_by(request)) for row in rows]
-        done, before = ("drained", "drained already") if drained else ("taking jobs again", "not drained")
+        done, before = ("drained", "already drained") if drained else ("taking jobs again", "not drained")
         report(request, won=sum(switched), lost=switched.count(0), done=done, too_late=before)
 
     def has_delete_permission(self, request: HttpRequest, obj: ProviderLimit | None = None) -> bool:
@@ -258,7 +256,7 @@ class ReasonForm(forms.Form):
     reason = forms.CharField(
         max_length=2000,
         label="Reason",
-        help_text="It goes on record with the change.",
+        help_text="The reason is recorded with the change.",
         widget=forms.Textarea(attrs={"rows": 3, "cols": 60}),
     )
 
@@ -268,6 +266,6 @@ class PriorityForm(ReasonForm):
         min_value=0,
         max_value=MAX_PRIORITY,
         label="Priority",
-        help_text=f"0 to {MAX_PRIORITY}; ten points are worth one hour of waiting.",
+        help_text=f"0 to {MAX_PRIORITY}; ten points equal one hour of waiting.",
     )
     field_order = ("priority", "reason")

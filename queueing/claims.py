@@ -281,7 +281,7 @@ def requeue(entry: QueueEntry, error: str, *, pause: timedelta | None = None) ->
     reason = f"try {attempts} of {MAX_ATTEMPTS} failed: {error}"
     if pause is not None:
         _paused_until[entry.provider] = time.monotonic() + pause.total_seconds()
-        attempts, reason = attempts - 1, f"the provider wants to be asked later: {error}"
+        attempts, reason = attempts - 1, f"the provider asked to retry later: {error}"
     return _give_up(
         entry,
         EntryStatus.PENDING,

@@ -267,7 +267,7 @@ def _search_trainings(entries: Sequence[QueueEntry]) -> int:
         has_answered = True
     except (ProviderError, TimeoutError) as error:
         logger.warning("Could not look for trainings", extra={"provider": provider.name, "error": str(error)})
-        message = f"it could not be looked for: {error}"
+        message = f"could not be looked for: {error}"
     settled = 0
     for entry, marker in zip(entries, markers, strict=True):
         with job_log_context(entry.job):

@@ -51,14 +51,14 @@ class Hold:
     @property
     def sentence(self) -> str:
         """Reason and deadline in one sentence."""
-        return f"{self.reason}; expires {self.until:%Y-%m-%d %H:%M} UTC."
+        return f"{self.reason}; the request expires {self.until:%Y-%m-%d %H:%M} UTC."
 
 
 #: Takes ids of held jobs and the viewer, and returns holds by job id. Called once a page, not once a job.
 HoldFinder = Callable[[Sequence[str], AnyUser | None], Mapping[str, Hold]]
 
 #: The reason of a held job for which no finder returns a hold.
-UNKNOWN_HOLD = "It waits for an approval."
+UNKNOWN_HOLD = "The job needs approval."
 
 holds: Registry[HoldFinder] = Registry()
 

@@ -82,7 +82,7 @@ def set_organization(organization: Organization, max_running: int | None, by: Ch
     """
     general = queue_state().max_running_per_organization
     if not may_exceed and (max_running or 0) > general:
-        raise LimitError(f"More than the general {general} for an organization is for a superuser to allow.")
+        raise LimitError(f"Only a superuser can allow more than the general limit of {general} for an organization.")
     with unit_of_work():
         return _apply(organization, {"max_running": max_running}, by)
 

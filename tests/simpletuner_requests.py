@@ -99,7 +99,7 @@ PROVIDERS = [
          {"config.webhook_require_signature": False}),
     Sent("cloud config set", "PUT", CONFIG, {"webhook_urll": "x"}, {"errors.webhook_urll": list}, 400),
     Sent("cloud config set", "PUT", CONFIG, {"enabled": False},
-         {"detail": "Only superusers set providers"}, 403, "adam"),
+         {"detail": "Only superusers can change providers"}, 403, "adam"),
     not_here("cloud config set-token", "POST", "/api/cloud/replicate/token", "REPLICATE_API_TOKEN", {"token": "r8_x"}),
     not_here("cloud config delete-token", "DELETE", "/api/cloud/replicate/token", "REPLICATE_API_TOKEN"),
     Sent("cloud cost-limit set", "PUT", CONFIG, {**LIMIT, "cost_limit_action": "block"},

@@ -241,7 +241,7 @@ def plain_http(world: SimpleNamespace) -> None:
     world.settings.CSRF_TRUSTED_ORIGINS = ["http://train.example.org"]
 
 
-@fault("background", BAD, "No background process lives")
+@fault("background", BAD, "No background process is running")
 def background_stopped(world: SimpleNamespace) -> None:
     SiteProcess.objects.filter(role="background").delete()
 

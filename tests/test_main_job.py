@@ -113,11 +113,11 @@ class TestTheMainJob:
     def test_the_list_says_that_it_is_held(self, story: Story) -> None:
         assert (story.held["status"], story.held["queue_status"]) == ("pending", "blocked")
         assert (story.held["approval_status"], story.held["approval_id"]) == ("pending", story.submitted["approval_id"])
-        assert story.held["waiting_reason"].startswith("Held by the rule ")
+        assert story.held["waiting_reason"].startswith("Needs approval: ")
 
     def test_the_request_says_why(self, site: Site, story: Story) -> None:
         request = site.get("alice", f"/api/approvals/{story.submitted['approval_id']}")["approval"]
-        assert request["reason"] == "No job of alice has been handed to a provider yet."
+        assert request["reason"] == "This is the first job of alice."
 
     def test_the_stream_told_it_from_beginning_to_end(self, story: Story) -> None:
         expected = ["pending", "approval_requested", "approval_approved", "running", "job_progress", "completed"]

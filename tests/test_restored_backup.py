@@ -107,7 +107,7 @@ def test_by_keeping_the_job_folders_nothing_is_lost_doubled_or_stuck(site: Site,
     assert statuses(site, jobs[1:]) == ["running", "pending", "pending"]
     assert status_of(site, late) == "404"
     position = site.get("bob", f"/api/queue/position/{jobs[3]}")
-    assert position["waiting_reason"] == "The queue is paused: nothing starts until an admin resumes it."
+    assert position["waiting_reason"] == "The queue is paused until an admin resumes it."
 
     site.call(resume)
     (site.folder / "go-on").touch()

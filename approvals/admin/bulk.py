@@ -104,11 +104,11 @@ def _state(request: ApprovalRequest) -> Iterator[tuple[str, str]]:
 
 def _news(request: ApprovalRequest) -> str:
     if request.status != RequestStatus.PENDING:
-        return f"It is {request.status} by now, by {request.reviewed_by}."
+        return f"Already {request.status} by {request.reviewed_by}."
     if request.expires_at <= timezone.now():
-        return "Its time is up."
+        return "The request has expired."
     given = sum(item.approvals_given for item in request.requirements.all())
-    return f"It has changed since: {given} approval{'s' if given != 1 else ''} so far, may cost {limit_of(request)}."
+    return f"Changed: {given} approval{'s' if given != 1 else ''} so far, may cost {limit_of(request)}."
 
 
 def cost_of(request: ApprovalRequest, config_of: Callable[[str], ProviderConfig] = ProviderConfig.of) -> Decimal | None:

@@ -22,8 +22,8 @@ from jobs.models import Job, ProviderConfig
 MAX_LAST_JOBS = 5
 #: The jobs that a rule holds, by the criterion that it sets.
 CRITERION_TEXTS = {
-    "cost_exceeds": "jobs that cost more than ${}",
-    "first_job": "jobs of a user until one has been handed to a provider",
+    "cost_exceeds": "jobs above ${}",
+    "first_job": "jobs of a user until the first has started",
     "provider": "jobs for {}",
     "hardware": "jobs on {}",
     "config_name": "configs called {}",
@@ -45,14 +45,14 @@ def how_estimated(job: Job) -> str:
     duration = f"{reading.steps} steps of about {seconds} s ({source})"
     if rate is None:
         return f"{duration}; no price is set for {job.hardware_profile} at {job.provider}."
-    price = f"at ${rate.normalize():f} a second" if rate else "at no price, since it is own hardware,"
+    price = f"at ${rate.normalize():f} a second" if rate else "free (own hardware)"
     return f"{duration}, {price} on {job.hardware_profile}."
 
 
 def requirement_text(requirement: Requirement) -> str:
     """Return the rule's criteria and who decides, as sentences."""
     rule = requirement.rule
-    condition = condition_text(rule) if rule else "The rule is gone"
+    condition = condition_text(rule) if rule else "The rule was deleted"
     return f"{condition}. Needs {approvals_text(requirement)}.{limit_text(requirement)}"
 
 
@@ -88,7 +88,7 @@ def limit_of(request: ApprovalRequest) -> str:
     if request.raise_to_usd is not None:
         job = request.job
         may = "any amount" if job.max_cost_usd is None else f"${job.max_cost_usd:,.2f}"
-        return f"it runs, has cost ${job.cost_usd:,.2f}, may cost {may}, and asks for ${request.raise_to_usd:,.2f}"
+        return f"running, has cost ${job.cost_usd:,.2f}, may cost {may}, requests ${request.raise_to_usd:,.2f}"
     return "any amount" if request.up_to_usd is None else f"${request.up_to_usd:,.2f} at most"
 
 
@@ -97,7 +97,7 @@ def last_jobs(request: ApprovalRequest) -> SafeString:
     jobs = Job.objects.kept().filter(submitted_by=request.requested_by_id, organization=request.organization_id)
     recent = jobs.exclude(pk=request.job_id).order_by("-id").defer("config", "dataloader_config")[:MAX_LAST_JOBS]
     lines = [(job.config_name, job.status, _cost_of(job), timesince(job.created_at)) for job in recent]
-    return _listed("{}: {}, {}, {} ago", lines, "this is their first")
+    return _listed("{}: {}, {}, {} ago", lines, "This is the requester's first job")
 
 
 def _cost_of(job: Job) -> str:
@@ -109,12 +109,12 @@ def notes(request: ApprovalRequest) -> SafeString:
         (
             decision.name,
             f"{decision.verdict}s",
-            " past the reviewers" if decision.bypass else "",
-            decision.reason or "no words",
+            " without the reviewers" if decision.bypass else "",
+            decision.reason or "no reason given",
         )
         for decision in request.decisions.all()
     ]
-    return _listed("<strong>{}</strong> {}{}: {}", lines, "nobody has said anything yet")
+    return _listed("<strong>{}</strong> {}{}: {}", lines, "No decisions yet")
 
 
 def requirements(request: ApprovalRequest) -> SafeString:
@@ -130,7 +130,7 @@ def requirements(request: ApprovalRequest) -> SafeString:
         )
         for item in required
     ]
-    return _listed("<strong>{}</strong>: {}{} {} approvals.", lines, "it has none")
+    return _listed("<strong>{}</strong>: {}{} {} approvals.", lines, "No rules")
 
 
 def changes(request: ApprovalRequest) -> SafeString:
@@ -180,27 +180,27 @@ class DecisionForm(forms.Form):
         max_length=MAX_NOTES_CHARS,
         required=False,
         label="Reason",
-        help_text="The requester reads it. Needed for a rejection.",
+        help_text="The requester reads the reason. Required for a rejection.",
         widget=forms.Textarea(attrs={"rows": 3, "cols": 60}),
     )
 
     up_to_usd = forms.DecimalField(
         **AMOUNT,
         label="Up to, in US dollars",
-        help_text="Of an approval: the job is cancelled before it costs more. Empty: nothing of yours limits it.",
+        help_text="When you approve: the job is cancelled before it costs more. Leave empty to set no limit.",
     )
 
     bypass = forms.BooleanField(
         required=False,
-        label="Decide past the other reviewers",
-        help_text="Your approval alone is enough. Say why: it is put on record.",
+        label="Decide without the other reviewers",
+        help_text="Your approval alone is enough. Give a reason; it is recorded.",
     )
 
     def clean(self) -> dict[str, Any]:
         """Refuse a rejection without a reason."""
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("decision") == "reject" and not cleaned.get("reason"):
-            self.add_error("reason", "Say why: the requester will read it.")
+            self.add_error("reason", "Give a reason. The requester reads it.")
         return cleaned
 
     def sentences(self) -> list[str]:

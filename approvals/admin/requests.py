@@ -133,7 +133,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     def estimated_cost(self, request: ApprovalRequest) -> str:
         cost = request.job.estimated_cost_range
         if cost and not cost["high"]:
-            return "nothing: own hardware"
+            return "$0.00, own hardware"
         ends = dict.fromkeys(f"${end:,.2f}" for end in (cost or {}).values())
         return " to ".join(ends) or "unknown"
 
@@ -153,7 +153,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     def how_estimated(self, request: ApprovalRequest) -> str:
         return request_page.how_estimated(request.job)
 
-    @admin.display(description="rules, each of which counts")
+    @admin.display(description="rules (each counts)")
     def rules(self, request: ApprovalRequest) -> str:
         return request_page.requirements(request)
 
@@ -236,7 +236,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         approval_request = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdigit() else None
         if approval_request is not None:
             pending = approval_request.status == RequestStatus.PENDING and approval_request.expires_at > timezone.now()
-            requester = approval_request.requested_by or "somebody who is gone"
+            requester = approval_request.requested_by or "a deleted user"
             context |= {
                 "title": f"{approval_request.job.config_name} by {requester}",
                 "subtitle": None,

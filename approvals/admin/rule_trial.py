@@ -57,7 +57,7 @@ def try_rule(draft: ApprovalRule, user: AnyUser, job_id: str = "") -> Trial:
 def _judge_all(draft: ApprovalRule, job: Job) -> list[RuleJudgement]:
     """Return the judgements of the rules in force and the draft, by their priorities. Raises ValidationError."""
     if job.submitted_by is None or job.organization is None:
-        raise ValidationError("Nobody submitted this job here, so no rule would be asked about it.")
+        raise ValidationError("This job was not submitted here, so no rule applies to it.")
     submission_request = repeat_submission(job.submitted_by, job, source=Source.ADMIN, idempotency_key="")
     facts = facts_about(
         submission_request.user,

@@ -41,7 +41,7 @@ class ApprovalRuleAdmin(FoldedSearch[ApprovalRule]):
     fieldsets = (
         (None, {"fields": (("name", "enabled", "priority"), "organization")}),
         (
-            "Holds a job when all of this is so",
+            "Holds a job that meets all of these criteria",
             {
                 "fields": (
                     ("cost_exceeds", "jobs_in_day_exceed"),
@@ -61,7 +61,7 @@ class ApprovalRuleAdmin(FoldedSearch[ApprovalRule]):
                 )
             },
         ),
-        ("What such a job may cost", {"fields": (("max_cost_usd", "fuse_action", "fuse_grace_percent"),)}),
+        ("Cost limit of held jobs", {"fields": (("max_cost_usd", "fuse_action", "fuse_grace_percent"),)}),
     )
 
     @admin.display(description="holds")

@@ -84,10 +84,10 @@ class ApprovalViewSet(ViewSet):
     @action(methods=["post"], detail=True)
     @needs(Scope.SUBMIT)
     def cancel(self, request: Request, request_id: int) -> Response:
-        """Take your own request back."""
+        """Withdraw your own request."""
         approval_request = find_request(request.user, request_id)
         if approval_request.requested_by_id != request.user.pk:
-            raise PermissionDenied("Only the requester takes a request back; a reviewer rejects it.")
+            raise PermissionDenied("Only the requester can withdraw a request. A reviewer can reject it.")
         reason = checked(DecisionBody, request.data or {})["reason"]
         if not decisions.cancel(approval_request, actor=Actor.of(request.user), source=current_source(), reason=reason):
             raise Conflict(decisions.outcome_message(approval_request), code="already_decided")

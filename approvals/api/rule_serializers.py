@@ -60,7 +60,7 @@ class RuleBody(StrictSerializer):
     approvals_needed = serializers.IntegerField(min_value=1, max_value=10, required=False)
     self_approval = serializers.BooleanField(required=False)
     expires_after_hours = serializers.IntegerField(min_value=1, max_value=MAX_EXPIRY_HOURS, required=False)
-    max_cost_usd = DollarsField(required=False, allow_null=True, help_text="Of a job that the rule holds.")
+    max_cost_usd = DollarsField(required=False, allow_null=True, help_text="The cost limit of a held job.")
     fuse_action = serializers.ChoiceField(FuseAction.choices, required=False, allow_blank=True)
     fuse_grace_percent = serializers.IntegerField(min_value=0, max_value=100, required=False, allow_null=True)
 
@@ -124,7 +124,7 @@ class PreviewBody(StrictSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Refuse a body with neither of the two."""
         if not {"submission", "rule"} & set(attrs):
-            raise serializers.ValidationError("Give a submission, a rule, or both.")
+            raise serializers.ValidationError("Send a submission, a rule, or both.")
         return attrs
 
 

@@ -32,7 +32,7 @@ class DecisionBody(StrictSerializer):
     reason = serializers.CharField(max_length=MAX_NOTES_CHARS, default="", allow_blank=True)
     notes = serializers.CharField(max_length=MAX_NOTES_CHARS, default="", allow_blank=True)
 
-    bypass = serializers.BooleanField(default=False, help_text="Superusers: decide past the reviewers.")
+    bypass = serializers.BooleanField(default=False, help_text="Superusers: decide without the reviewers.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Return the reason as `reason`, also when it was sent as `notes`."""
@@ -154,8 +154,8 @@ class ApprovalSerializer(serializers.Serializer[ApprovalRequest]):
     estimated_cost_range = RangeSerializer(source="job.estimated_cost_range", allow_null=True)
     estimate_source = serializers.CharField(source="job.estimate_source", allow_null=True)
     hardware_profile = serializers.CharField(source="job.hardware_profile")
-    up_to_usd = serializers.FloatField(allow_null=True, help_text="What it may cost at most, as it was approved.")
-    raise_to_usd = serializers.FloatField(allow_null=True, help_text="What a running job may cost if it is approved.")
+    up_to_usd = serializers.FloatField(allow_null=True, help_text="The approved limit of the job's cost.")
+    raise_to_usd = serializers.FloatField(allow_null=True, help_text="The requested limit of a running job's cost.")
     config_digest = serializers.CharField()
     config_changes = serializers.DictField()
     rules = RequirementSerializer(source="requirements", many=True)

@@ -170,7 +170,7 @@ class SubmissionViewSet(ViewSet):
         """Run a failed or cancelled job once more."""
         job = find_own_job(request.user, job_id)
         if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
-            raise Conflict(f"The job is {job.status}: only a failed or cancelled one can be run again.")
+            raise Conflict(f"The job is {job.status}: only failed and cancelled jobs can be retried.")
         key = _idempotency_key(request)
         return _outcome_response(
             submit(repeat_submission(current_user(request), job, source=current_source(), idempotency_key=key))

@@ -23,7 +23,7 @@ from jobs.permissions import is_superuser
 
 
 def _retry_objections(jobs: Sequence[Job], user: User) -> Mapping[str, str]:
-    only_ended = "Only a failed or cancelled job is retried."
+    only_ended = "Only failed and cancelled jobs can be retried."
     return {row.id: only_ended if row.may_change else NOT_THEIRS for row in make_rows(jobs, user) if not row.may_retry}
 
 
@@ -43,7 +43,7 @@ def _approve_objections(jobs: Sequence[Job], user: User) -> Mapping[str, str]:
     found = {}
     for job in jobs:
         request = pending.get(job.pk)
-        objection = "It doesn’t wait for approval." if request is None else objections[request.pk]
+        objection = "The job needs no approval." if request is None else objections[request.pk]
         if objection:
             found[job.pk] = BYPASS_REASON_NEEDED if request is not None and is_superuser(user) else objection
     return found
@@ -52,15 +52,15 @@ def _approve_objections(jobs: Sequence[Job], user: User) -> Mapping[str, str]:
 def _approve(job: Job, user: User, fields: Mapping[str, str]) -> None:
     request = _pending([job], user).get(job.pk)
     if request is None:
-        raise Conflict("It doesn’t wait for approval any more.")
+        raise Conflict("The job no longer needs approval.")
     answer = decide(request, Verdict.APPROVE, user=user, source=Source.DASHBOARD)
     if not answer.won:
         raise Conflict(answer.detail)
 
 
 def register_all() -> None:
-    retry_text = "Each is submitted once more, with the same config and hardware, and costs again."
-    approve_text = "They run as soon as nothing else holds them."
+    retry_text = "Each job is submitted again with the same config and hardware, and costs again."
+    approve_text = "They are queued and start when the limits allow."
     list_acts.register(
         "retry",
         ListAct("Retry", "submitted again", _retry_objections, _retry, text=retry_text, is_costly=True),

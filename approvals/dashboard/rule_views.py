@@ -55,18 +55,18 @@ def switch_rule(page: SettingsPage, rule_id: int) -> HttpResponse:
     with unit_of_work():
         found = _find(page, rule_id, locked=True)
         if found.enabled == switched_on:
-            return page.refused(f"The rule {found} is {'on' if switched_on else 'off'} already.")
+            return page.refused(f"The rule {found} is already {'on' if switched_on else 'off'}.")
         _store(page, found, {"enabled": switched_on})
     if switched_on:
-        return page.done(f"The rule {found} is on: it holds jobs that are submitted from now on.")
-    return page.done(f"The rule {found} is off. Jobs that it holds already still need their approvals.")
+        return page.done(f"Rule {found} is on and applies to new jobs.")
+    return page.done(f"Rule {found} is off. Jobs already held by the rule still need approval.")
 
 
 @settings_page(SECTION, "POST")
 def delete_rule(page: SettingsPage, rule_id: int) -> HttpResponse:
     found = _find(page, rule_id)
     remove_rule(found, user=page.user)
-    return page.done(f"The rule {found} is deleted. Jobs that it holds already still need their approvals.")
+    return page.done(f"Rule {found} deleted. Jobs already held by the rule still need approval.")
 
 
 def _item(rule: ApprovalRule) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _stored(page: SettingsPage, form: OrganizationRuleForm) -> HttpResponse:
         rule = ApprovalRule(organization=page.organization) if is_new else _find(page, form.instance.pk, locked=True)
         page.check_stamp(*_values(rule))
         _store(page, rule, form.cleaned_data)
-    return page.done(f"The rule {rule} is stored.")
+    return page.done(f"Rule {rule} saved.")
 
 
 def _store(page: SettingsPage, rule: ApprovalRule, values: dict[str, Any]) -> None:

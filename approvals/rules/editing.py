@@ -79,9 +79,7 @@ def check_group(user: AnyUser, rule: ApprovalRule, group: Group | None, organiza
     """Raise Django's ValidationError for a group that `user` may not choose; the one that `rule` has stays allowed."""
     allowed = {rule.reviewer_group_id, *groups_of(user, organization).values_list("pk", flat=True)} - {None}
     if group is not None and group.pk not in allowed:
-        raise ValidationError(
-            {"reviewer_group": "There is no such group." if is_superuser(user) else NO_GROUP_OF_THEIRS}
-        )
+        raise ValidationError({"reviewer_group": "Group not found." if is_superuser(user) else NO_GROUP_OF_THEIRS})
 
 
 def store_rule(rule: ApprovalRule, values: dict[str, Any], *, user: User) -> ApprovalRule:

@@ -74,12 +74,12 @@ def judge(rule: ApprovalRule, facts: Facts) -> Judgement:
         return _judge(rule, facts)
     except Exception:
         logger.exception("An approval rule could not be evaluated", extra={"rule": rule.name})
-        return Judgement(True, f"The rule {rule.name} could not be evaluated, so a person decides.")
+        return Judgement(True, f"The rule {rule.name} could not be evaluated, so the job needs approval.")
 
 
 def _judge(rule: ApprovalRule, facts: Facts) -> Judgement:
     if rule.organization_id is not None and rule.organization_id != facts.organization_id:
-        return Judgement(False, "It is for another organization.")
+        return Judgement(False, "The rule is for another organization.")
     if facts.role in rule.exempt_roles:
         return Judgement(False, f"{facts.username} is exempt as {facts.role}.")
     met = []
@@ -87,7 +87,7 @@ def _judge(rule: ApprovalRule, facts: Facts) -> Judgement:
         if not judgement.holds:
             return judgement
         met.append(judgement.reason)
-    return Judgement(True, " ".join(met) or "Every job of the organization needs an approval.")
+    return Judgement(True, " ".join(met) or "Every job of the organization needs approval.")
 
 
 def _judgements(rule: ApprovalRule, facts: Facts) -> Iterator[Judgement]:
@@ -100,22 +100,22 @@ def _cost(rule: ApprovalRule, facts: Facts) -> Judgement:
     limit = rule.cost_exceeds or Decimal(0)
     if facts.estimated_cost is None:
         why = facts.cost_doubt or f"there is no price for {facts.hardware_profile or 'the default hardware'}."
-        return Judgement(True, f"Its cost can't be estimated, so a person decides: {why}")
+        return Judgement(True, f"The cost can't be estimated: {why}")
     if facts.estimated_cost <= limit:
-        return Judgement(False, f"It will cost about ${facts.estimated_cost:,.2f}, not more than ${limit:,.2f}.")
-    return Judgement(True, f"It will cost about ${facts.estimated_cost:,.2f}, more than ${limit:,.2f}.")
+        return Judgement(False, f"Estimated ${facts.estimated_cost:,.2f}, within the ${limit:,.2f} limit.")
+    return Judgement(True, f"Estimated ${facts.estimated_cost:,.2f}, above the ${limit:,.2f} limit.")
 
 
 def _first_job(rule: ApprovalRule, facts: Facts) -> Judgement:
     if facts.first_job:
-        return Judgement(True, f"No job of {facts.username} has been handed to a provider yet.")
-    return Judgement(False, f"A job of {facts.username} has been handed to a provider before.")
+        return Judgement(True, f"This is the first job of {facts.username}.")
+    return Judgement(False, f"This isn't the first job of {facts.username}.")
 
 
 def _provider(rule: ApprovalRule, facts: Facts) -> Judgement:
     if facts.provider == rule.provider:
-        return Judgement(True, f"It runs at {facts.provider}.")
-    return Judgement(False, f"It runs at {facts.provider}, not at {rule.provider}.")
+        return Judgement(True, f"The provider {facts.provider} is restricted.")
+    return Judgement(False, f"The provider is {facts.provider}, not {rule.provider}.")
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -129,30 +129,30 @@ def matches(pattern: str, text: str) -> bool:
 
 def _hardware(rule: ApprovalRule, facts: Facts) -> Judgement:
     if matches(rule.hardware, facts.hardware_profile):
-        return Judgement(True, f"It runs on {facts.hardware_profile}.")
-    return Judgement(False, f"It runs on {facts.hardware_profile}, which is not {rule.hardware}.")
+        return Judgement(True, f"The hardware {facts.hardware_profile} is restricted.")
+    return Judgement(False, f"The hardware is {facts.hardware_profile}, not {rule.hardware}.")
 
 
 def _config_name(rule: ApprovalRule, facts: Facts) -> Judgement:
     if matches(rule.config_name, facts.config_name):
-        return Judgement(True, f"Its config is called {facts.config_name}.")
-    return Judgement(False, f"Its config is called {facts.config_name}, which is not {rule.config_name}.")
+        return Judgement(True, f"The config name {facts.config_name} is restricted.")
+    return Judgement(False, f"The config name is {facts.config_name}, not {rule.config_name}.")
 
 
 def _role(rule: ApprovalRule, facts: Facts) -> Judgement:
-    standing = f"{facts.username} is {facts.role or 'no member'}"
+    standing = f"{facts.username} is {f'a {facts.role}' if facts.role else 'not a member'}"
     # A submitter who is no member (any more) ranks below every role.
     if facts.role is None or RANK[facts.role] <= RANK[rule.role_at_most]:
         return Judgement(True, f"{standing}.")
-    return Judgement(False, f"{standing}, more than {rule.role_at_most}.")
+    return Judgement(False, f"{standing}, above {rule.role_at_most}.")
 
 
 def _jobs_in_day(rule: ApprovalRule, facts: Facts) -> Judgement:
     limit = rule.jobs_in_day_exceed or 0
-    count = f"It is job {facts.jobs_in_day} of {facts.username} in 24 hours"
+    count = f"Job {facts.jobs_in_day} of {facts.username} in 24 hours"
     if facts.jobs_in_day > limit:
-        return Judgement(True, f"{count}, more than {limit}.")
-    return Judgement(False, f"{count}, not more than {limit}.")
+        return Judgement(True, f"{count}, above the limit of {limit}.")
+    return Judgement(False, f"{count}, within the limit of {limit}.")
 
 
 #: The checks, by the column of their criterion.

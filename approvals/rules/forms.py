@@ -20,7 +20,7 @@ class RuleForm(forms.ModelForm[ApprovalRule]):
         choices=Role.choices,
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="This rule holds no job of submitters with these roles. Other rules may hold them.",
+        help_text="The rule doesn't hold jobs of submitters with these roles. Other rules may.",
     )
 
     #: Who fills the form in.

@@ -19,7 +19,7 @@ from cloudtrain_site.accounts.sso.confirming import confirmed_elsewhere
 from cloudtrain_site.limits import brakes
 
 #: One sentence for an unknown name, a wrong password and a deactivated account.
-REFUSAL = "The name or the password is not right."
+REFUSAL = "Wrong user name or password."
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -27,8 +27,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         **DefaultAccountAdapter.error_messages,
         "username_password_mismatch": REFUSAL,
         "email_password_mismatch": REFUSAL,
-        "incorrect_password": "The password is not right.",
-        "enter_current_password": "The password is not right.",
+        "incorrect_password": "Wrong password.",
+        "enter_current_password": "Wrong password.",
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:

@@ -25,7 +25,7 @@ def make_first_link() -> str:
     token = TOKEN_PREFIX + secrets.token_hex(32)
     with transaction.atomic():
         if User.objects.exists():
-            raise Conflict("Somebody has an account already. Superusers make further people under Site, People.")
+            raise Conflict("An account already exists. Superusers add people under Site, People.")
         FirstLink.objects.update_or_create(
             pk=FirstLink.THE_ONE,
             defaults={

@@ -104,7 +104,7 @@ class MailAddressForm(forms.Form):
 
 def _name_new_passwords(form: forms.Form) -> None:
     form.fields["password1"].label = "New password"
-    form.fields["password2"].label = "The new password again"
+    form.fields["password2"].label = "Repeat the new password"
     if "oldpassword" in form.fields:
-        form.fields["oldpassword"].label = "Your password now"
+        form.fields["oldpassword"].label = "Current password"
         form.fields["oldpassword"].help_text = ""

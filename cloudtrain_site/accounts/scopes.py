@@ -20,7 +20,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 class ByHand(BasePermission):
     """Only for a signed-in user: a leaked key must not make other keys, nor lock its owner out."""
 
-    message = "Keys are made and revoked by who is signed in, not with a key."
+    message = "Sign in to create or revoke keys. A key can't do that."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         return request.user.is_authenticated and request.auth is None

@@ -37,14 +37,12 @@ class Failure:
         return f"{self.heading}, so this could not be done. {self.remedy}"
 
 
-FULL = Failure(
-    "storage_full", 507, "The disk is full", "Whoever runs this server has to free some space; then try again."
-)
+FULL = Failure("storage_full", 507, "The disk is full", "The site's operator must free some space. Then try again.")
 NOT_WRITABLE = Failure(
     "storage_not_writable",
     507,
     "The database can't be written to",
-    "Whoever runs this server has to make it and its disk writable; then try again.",
+    "The site's operator must make the database and its disk writable. Then try again.",
 )
 AWAY = Failure("database_unavailable", 503, "The database does not answer", "Try again in a few seconds.", 2)
 BUSY = Failure("database_busy", 503, "The database is busy", "Try again in a few seconds.", 2)

@@ -24,7 +24,7 @@ def is_alive() -> Iterator[Finding]:
     """Check that the background runs on a machine at least, and that its loops run in time."""
     machines = sorted(living_processes(BACKGROUND).values_list("machine", flat=True).distinct())
     if not machines:
-        yield bad("No background process lives: nothing is started, asked for or sent.", START)
+        yield bad("No background process is running: no job starts, no provider is polled, no notice is sent.", START)
         return
     errors = dict(Loop.objects.exclude(last_error="").values_list("name", "last_error"))
     for part in loops(timezone.now()):
@@ -32,7 +32,7 @@ def is_alive() -> Iterator[Finding]:
             # The last line of a traceback is what went wrong.
             error = errors.get(part.name, "").strip().rpartition("\n")[2]
             yield warn(f"The loop {part.name}: {part.message}{f' It failed with {error}' if error else ''}", START)
-    yield ok(f"It runs on {', '.join(machines)}.")
+    yield ok(f"Running on {', '.join(machines)}.")
 
 
 def tasks() -> Iterator[Finding]:

@@ -293,16 +293,16 @@ class NewKeyForm(forms.ModelForm[ApiKey]):
         choices=[(scope.value, f"{scope}: {scope.label}") for scope in Scope],
         initial=[Scope.READ, Scope.SUBMIT],
         widget=forms.CheckboxSelectMultiple,
-        help_text="What it may do in the user's name.",
+        help_text="What the key can do as the user.",
     )
     days = forms.IntegerField(
-        min_value=1, max_value=3650, initial=DEFAULT_LIFETIME_DAYS, help_text="How long it is valid."
+        min_value=1, max_value=3650, initial=DEFAULT_LIFETIME_DAYS, help_text="How long the key is valid."
     )
 
     class Meta:
         model = ApiKey
         fields = ("user", "name", "organization")
-        help_texts = {"organization": "It sees and acts in this one alone; empty: in all of the user's."}
+        help_texts = {"organization": "Limits the key to this organization. Leave empty for all of the user's."}
 
     def clean(self) -> dict[str, Any]:
         """Refuse an organization that is none of the user's."""
@@ -351,7 +351,7 @@ class ApiKeyAdmin(SuperuserAdmin[ApiKey]):
             scopes=fields["scopes"],
             organization_id=organization and organization.pk,
         )
-        messages.warning(request, f"The key is {key} - copy it now, it is not shown again.")
+        messages.warning(request, f"The key is {key} - copy it now. You won't be able to see it again.")
         return row
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:

@@ -106,7 +106,7 @@ class ConfigViewSet(ViewSet):
             names = ", ".join(str(found.organization) for found in (config, *others))
             raise Conflict(f"Several organizations have a config {name!r}: {names}. Say which with `organization`.")
         if not can_submit(request.user, config.organization):
-            raise exceptions.PermissionDenied("A viewer may look at configs, not remove them.")
+            raise exceptions.PermissionDenied("Viewers can't delete configs.")
         remove_config(config, by=current_user(request))
         return rendered(RemovedConfigSerializer, config)
 
@@ -149,7 +149,7 @@ class ProviderViewSet(ViewSet):
         """Change a provider's settings."""
         # They apply to all organizations.
         if not is_superuser(request.user):
-            raise exceptions.PermissionDenied("Only superusers set providers: they are shared by all organizations.")
+            raise exceptions.PermissionDenied("Only superusers can change providers: all organizations share them.")
         if name not in names():
             raise Http404
         options = checked(ProviderSettingsBody, request.data)

@@ -91,7 +91,7 @@ class Costs(APIView):
         for row in spending.rows(query["group"]):
             rows.append(row)
             if len(rows) > MAX_ROWS:
-                raise ValidationError({"group": f"More than {MAX_ROWS:,} rows: take fewer groups, or the CSV."})
+                raise ValidationError({"group": f"More than {MAX_ROWS:,} rows. Use fewer groups, or the CSV."})
         return rendered(CostsSerializer, {"rows": rows, "totals": spending.totals()})
 
 
@@ -129,7 +129,7 @@ def _spending(request: Request, query: dict[str, Any]) -> Spending:
     if query["organization"]:
         organization = next((one for one in organizations if one.name == query["organization"]), None)
         if organization is None:
-            raise exceptions.ValidationError({"organization": "You belong to no organization of this name."})
+            raise exceptions.ValidationError({"organization": "You aren't a member of an organization with this name."})
     zone = zone_of([organization] if organization else organizations)
     end: date = query.get("to") or timezone.now().astimezone(zone).date()
     start: date = query.get("from") or end.replace(day=1)

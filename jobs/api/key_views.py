@@ -103,7 +103,7 @@ class KeyViewSet(ViewSet):
         )
         if made is None:
             raise Conflict(
-                f"You have {MAX_KEYS_PER_USER} keys. Revoke one that is no longer used.", code="too_many_keys"
+                f"You have {MAX_KEYS_PER_USER} keys. Revoke a key that you no longer use.", code="too_many_keys"
             )
         row, key = made
         row.key = key
@@ -120,5 +120,5 @@ class KeyViewSet(ViewSet):
 def _organization_id(user: AnyUser, name: str) -> int:
     organization_id = organizations_of(user).filter(name=name).values_list("pk", flat=True).first()
     if organization_id is None:
-        raise serializers.ValidationError({"organization": f"You belong to no organization called {name!r}."})
+        raise serializers.ValidationError({"organization": f"You aren't a member of an organization called {name!r}."})
     return organization_id

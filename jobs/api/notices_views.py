@@ -91,7 +91,7 @@ def _owner(user: User, name: str) -> Owner:
         return Owner(user)
     organization = organizations_of(user).filter(name=name).first()
     if organization is None:
-        raise exceptions.ValidationError({"organization": "You belong to no organization of this name."})
+        raise exceptions.ValidationError({"organization": "You aren't a member of an organization with this name."})
     if role_in(user, organization) != Role.ADMIN:
-        raise PermissionDenied("Only admins of the organization see its deliveries.")
+        raise PermissionDenied("Only admins of the organization can see its deliveries.")
     return Owner(organization=organization, by=user)

@@ -157,7 +157,7 @@ class SubmitBody(StrictSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("config" in attrs) == ("config_name_to_load" in attrs):
-            raise serializers.ValidationError("Give either config or config_name_to_load: one of the two, not both.")
+            raise serializers.ValidationError("Send either config or config_name_to_load, not both.")
         return attrs
 
 

@@ -70,7 +70,7 @@ class CancelsJobs(ViewSet):
         reason = checked(CancelBody, request.data or {})["reason"]
         if not lifecycle.request_cancel(job, actor=Actor.of(request.user), source=current_source(), reason=reason):
             job.refresh_from_db()
-            raise Conflict(f"The job has already ended: it is {job.status}.")
+            raise Conflict(f"The job has already ended ({job.status}).")
         return rendered(ChangedJobSerializer, job)
 
 
@@ -103,7 +103,7 @@ class JobViewSet(HasRuns, CancelsJobs):
         """
         job = find_own_job(request.user, job_id)
         if not lifecycle.delete(job, actor=Actor.of(request.user), source=current_source()):
-            raise Conflict(f"The job is {job.status}: only a finished one can be deleted. Cancel it first.")
+            raise Conflict(f"The job is {job.status}: only finished jobs can be deleted. Cancel the job first.")
         return rendered(DeletedJobSerializer, job)
 
     @extend_schema(request=FuseBody, responses=FuseSetSerializer)
@@ -184,7 +184,7 @@ class JobViewSet(HasRuns, CancelsJobs):
         """Look for jobs that were made at a provider itself."""
         # It costs requests to the provider, and its failure is shown to all organizations.
         if not organizations_of(request.user, SUBMITTERS).exists():
-            raise PermissionDenied("Only who may submit jobs looks for those that were made elsewhere.")
+            raise PermissionDenied("Only users who can submit jobs can discover jobs.")
         query = checked(SyncQuery, request.query_params)
         try:
             outcome = discover_at(query.get("provider"), limit=query["limit"], source=current_source())

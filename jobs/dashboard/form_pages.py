@@ -23,7 +23,7 @@ from cloudtrain_site.api import current_user
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.pages import within_limits
 
-CHANGED_MEANWHILE = "Somebody else changed this after you opened the page. Nothing of yours was stored."
+CHANGED_MEANWHILE = "Somebody else changed this after you opened the page. Your change was not saved."
 
 READ_AND_WRITE = ("GET", "HEAD", "POST")
 Answer = Callable[..., HttpResponseBase]

@@ -61,8 +61,8 @@ def pace_sentence(burn: Burn, approved: Decimal | None) -> str:
     if burn.expected:
         return f"About ${burn.expected:,.2f} at this pace{f', {may}' if may else ', without a limit'}."
     if job.started_at is not None:
-        return f"Its pace is not known yet{f', {may}' if may else ', and it has no limit'}."
-    return f"{may[:1].upper()}{may[1:]}." if may else "It has no limit."
+        return f"The pace is not known yet{f', {may}' if may else ', and it has no limit'}."
+    return f"{may[:1].upper()}{may[1:]}." if may else "No limit."
 
 
 def _end_sentence(job: Job) -> str:
@@ -71,8 +71,8 @@ def _end_sentence(job: Job) -> str:
         return ""
     last = last_limit(job)
     if not asks(job):
-        return f"It is cancelled at ${last:,.2f}."
-    return f"At ${job.max_cost_usd:,.2f} more is asked for; it is cancelled at ${last:,.2f}."
+        return f"The job is cancelled at ${last:,.2f}."
+    return f"At ${job.max_cost_usd:,.2f} a higher limit is requested; the job is cancelled at ${last:,.2f}."
 
 
 def _proposed(burn: Burn) -> Decimal:

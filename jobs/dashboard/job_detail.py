@@ -11,7 +11,7 @@ from django.utils import timezone
 from cloudtrain_site.api import as_utc
 from jobs.dashboard.rows import OWN_HARDWARE, Row, expected_cost, is_on_own_hardware, make_rows, money, unknown_cost
 from jobs.extensions import panels_of
-from jobs.failures.cause import advice_for
+from jobs.failures.cause import NO_CAUSE, advice_for
 from jobs.models import Job
 from jobs.notices.durations import duration
 from jobs.permissions import AnyUser, visible_jobs
@@ -80,7 +80,8 @@ def failure_of(job: Job) -> dict[str, Any] | None:
     if job.status != JobStatus.FAILED:
         return None
     rest = job.error_message if job.error_message.strip() != job.cause else ""
-    return {"line": job.cause, "advice": advice_for(job.error_message), "rest": rest}
+    advice = advice_for(job.error_message)
+    return {"line": job.cause, "no_cause": NO_CAUSE, "advice": advice, "rest": rest}
 
 
 def retries_of(job: Job, reader: AnyUser) -> list[Job]:

@@ -66,7 +66,7 @@ class DayField(serializers.DateField):
     def to_internal_value(self, value: Any) -> date:
         day: date = super().to_internal_value(value)
         if not FIRST_YEAR <= day.year <= LAST_YEAR:
-            raise serializers.ValidationError("There is no job of that day.")
+            raise serializers.ValidationError("No jobs on that day.")
         return day
 
 

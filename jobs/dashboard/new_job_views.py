@@ -26,8 +26,8 @@ from jobs.roles import SUBMITTERS
 from jobs.runs.prefill import may_run_again, next_run_of
 from jobs.tags.tagging import tags_by_job
 
-NO_ORGANIZATION = "This job was made elsewhere and belongs to no organization: it can't be run again here."
-NOT_ALLOWED = "You may look at this job, but not submit for its organization."
+NO_ORGANIZATION = "This job was not submitted here, so it can't be run again."
+NOT_ALLOWED = "You can't submit jobs for the organization of this job."
 #: What a browser without scripts shows in an empty editor.
 PLACEHOLDER = '{\n  "model_family": "flux",\n  "max_train_steps": 1000\n}'
 

@@ -94,14 +94,14 @@ def pin_results(request: HttpRequest, job_id: str) -> HttpResponse:
     job = job_of(request, job_id)
     if request.method == "POST":
         if not can_change(request.user, job):
-            raise PermissionDenied("Only the submitter of this job, a lead or an admin may pin its results.")
+            raise PermissionDenied("Only the submitter, a lead or an admin can pin the results.")
         is_pinned = request.POST.get("pin") == "on"
         try:
             keeping.pin(job, by=request.user) if is_pinned else keeping.release(job, by=request.user)
         except Conflict as error:
             messages.error(request, str(error.detail))
         else:
-            messages.success(request, "These files stay until somebody releases them." if is_pinned else "Released.")
+            messages.success(request, "These files are kept until somebody unpins them." if is_pinned else "Released.")
     return redirect("job-results", job.pk)
 
 

@@ -8,12 +8,14 @@ from datetime import UTC
 from decimal import Decimal
 from typing import Any
 
+from django.contrib.humanize.templatetags.humanize import ordinal
 from django.urls import reverse
 
 from cloudtrain_site.api import as_utc
 from cloudtrain_site.database.beginnings import beginning, beginning_of
 from jobs.api.serializers import seconds_of
 from jobs.extensions import facets_of
+from jobs.failures.cause import NO_CAUSE
 from jobs.models import Job, JobEvent
 from jobs.notices.durations import duration
 from jobs.permissions import AnyUser, Team, is_superuser, teams_of
@@ -239,6 +241,12 @@ def _reasons_of_end(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def _by(actor: str, reason: str) -> str:
+    verb, _, rest = reason.partition(": ")
+    if verb in ("withdrawn", "rejected"):
+        return f"{verb.capitalize()} by {actor}{rest and f': {rest}'}"
+    verb, _, rest = reason.partition(": ")
+    if verb in ("withdrawn", "rejected"):
+        return f"{verb.capitalize()} by {actor}{rest and f': {rest}'}"
     return f"By {actor}: {reason}" if reason else f"By {actor}."
 
 
@@ -276,22 +284,22 @@ def _steps_made(job: Job) -> str:
 def _note(job: Job, kind: str, facts: Mapping[str, Any]) -> str:
     match kind:
         case "held":
-            return f"Waits for approval. {facts['held_because']}".strip()
+            return f"Needs approval: {facts['held_because']}".strip(": ")
         case "cancelling":
             waits = job.provider_waiting_reason if job.status == JobStatus.QUEUED else ""
-            note = f"Asked by {job.cancel_requested_by}; it ends as soon as {job.provider} confirms."
+            note = f"Cancelled by {job.cancel_requested_by}. Waiting for {job.provider} to confirm."
             return f"{note} {waits}" if waits else note
         case JobStatus.PENDING:
             position = facts["queue_position"]
-            return " ".join(filter(None, [position and f"Number {position} in the queue.", facts["waiting_reason"]]))
+            return " ".join(filter(None, [position and f"{ordinal(position)} in line.", facts["waiting_reason"]]))
         case JobStatus.UPLOADING:
-            return f"Its dataset is on the way to {job.provider}."
+            return f"Uploading the dataset to {job.provider}."
         case JobStatus.QUEUED:
-            return facts["waiting_reason"] or f"{job.provider} has it and starts it soon."
+            return facts["waiting_reason"] or f"{job.provider} accepted the job and starts it soon."
         case JobStatus.COMPLETED:
             return _steps_made(job)
         case JobStatus.FAILED:
-            return job.cause or "It failed, and nothing said why."
+            return job.cause or NO_CAUSE
         case JobStatus.CANCELLED:
             return str(facts["reason_of_end"])
     return ""

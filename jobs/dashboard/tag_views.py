@@ -89,7 +89,7 @@ def job_tags(request: HttpRequest, job_id: str) -> HttpResponse:
 
     def store(job: Job, user: User) -> None:
         if not can_change(user, job):
-            raise PermissionDenied("Only the job's submitter, a lead or an admin chooses its tags.")
+            raise PermissionDenied("Only the submitter, a lead or an admin can change the tags.")
         set_tags(job, request.POST.getlist("tag"), by=user, source=current_source())
 
     return _stored(request, job_id, store)

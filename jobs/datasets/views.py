@@ -92,7 +92,7 @@ class UploadViewSet(ViewSet):
         """Remove a dataset that no job uses any more."""
         upload = store.find_upload(request.user, upload_id)
         if not store.may_remove(request.user, upload):
-            raise exceptions.PermissionDenied("Only who uploaded it, a lead or an admin removes a dataset.")
+            raise exceptions.PermissionDenied("Only its uploader, a lead or an admin can remove a dataset.")
         if not store.remove(upload):
             count = store.in_use(upload)
             if not count:

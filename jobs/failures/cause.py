@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 MAX_LINE_CHARACTERS = 300
+#: Instead of a cause that nothing names.
+NO_CAUSE = "The job failed without an error message."
 
 #: The last line of a Python traceback, without the names of modules: `OutOfMemoryError: CUDA out of memory.`
 RAISED = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning)(?::|$)")

@@ -46,7 +46,7 @@ def lock_for_fuse(job: Job, amount: Decimal) -> Job:
     """
     current = Job.objects.select_for_update(no_key=True).filter(pk=job.pk).first()
     if current is None or current.is_terminal:
-        raise Conflict("The job has ended: what it costs can't be limited any more.", code="ended")
+        raise Conflict("The job has ended. Its limit can't be changed.", code="ended")
     if current.cancel_requested_at is not None:
         raise Conflict(
             f"The job is being cancelled, as {current.cancel_requested_by} asked: its limit can't be changed any more.",
@@ -55,7 +55,7 @@ def lock_for_fuse(job: Job, amount: Decimal) -> Job:
     cost = burn_of(current).cost
     if cost >= amount:
         raise Conflict(
-            f"It has cost ${cost:.2f} already: name more than that, or cancel it.",
+            f"The job has already cost ${cost:.2f}. Enter a higher limit, or cancel the job.",
             code="spent_already",
         )
     return current

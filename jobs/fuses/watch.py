@@ -86,8 +86,8 @@ def _ask(burn: Burn) -> bool:
             return False
         amount, reason = burn.enough, warning_of(burn)
         others = _asks_others(job, amount, reason)
-        until = f"It goes on until ${last_limit(job):.2f}, and is cancelled then."
-        whom = f"Those who approve are asked for ${amount:.2f}." if others else "It can be raised until then."
+        until = f"The job continues until ${last_limit(job):.2f}, and is cancelled then."
+        whom = f"Those who approve are asked for ${amount:.2f}." if others else "You can raise the limit until then."
         _tell(burn, f"{reason} {until} {whom}", "asked")
     return True
 

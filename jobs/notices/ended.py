@@ -10,6 +10,7 @@ from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.notices.models import Notice
 from cloudtrain_site.notices.outbox import call_back, fill_in
 from jobs.configs.secrets import unsealed_columns
+from jobs.failures.cause import NO_CAUSE
 from jobs.models import Job
 from jobs.notices.durations import duration
 from jobs.queries import reasons_to_stop
@@ -42,7 +43,7 @@ def _subject(job: Job, notice: Notice) -> str:
 
 def _ran(job: Job) -> str:
     if job.started_at is None:
-        return "It never started."
+        return "The job never started."
     for_long = "" if job.duration_ms is None else f" for {duration(job.duration_ms / 1000)}"
     return f"It ran{for_long} on {job.provider}{job.cost_text}."
 
@@ -50,14 +51,14 @@ def _ran(job: Job) -> str:
 def _text(job: Job, notice: Notice) -> str:
     parts = [_ran(job)]
     if job.status == JobStatus.FAILED:
-        parts.insert(0, f"The cause:\n    {job.cause}" if job.cause else "It left no error.")
-        parts.append("Its page has the whole log. From there you can submit it again.")
+        parts.insert(0, f"The cause:\n    {job.cause}" if job.cause else NO_CAUSE)
+        parts.append("See its page for the log, or to submit it again.")
     elif job.status == JobStatus.CANCELLED:
         if reason := notice.data.get("reason") or reasons_to_stop([job.pk]).get(job.pk):
             parts.insert(0, f"The reason: {reason}")
-        parts.append("From its page you can submit it again.")
+        parts.append("You can submit it again from its page.")
     else:
-        parts.append("Its page has its log and what it wrote.")
+        parts.append("See its page for the log and the results.")
     return "\n".join(parts)
 
 

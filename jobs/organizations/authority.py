@@ -43,7 +43,7 @@ def check_administers(by: By, organization: Organization) -> None:
     current = User.objects.filter(pk=by.pk, is_active=True).first()
     elsewhere = organization_of_key(by) not in (None, organization.pk)
     if elsewhere or current is None or not (is_superuser(current) or role_now(current, organization) == Role.ADMIN):
-        raise PermissionDenied(f"Only the admins of {organization} may do this.")
+        raise PermissionDenied(f"Only the admins of {organization} can do this.")
 
 
 def check_runs_site(by: By) -> None:
@@ -52,7 +52,7 @@ def check_runs_site(by: By) -> None:
         return
     superuser = User.objects.filter(pk=by.pk, is_active=True, is_superuser=True)
     if organization_of_key(by) is not None or not superuser.exists():
-        raise PermissionDenied("Only superusers may do this.")
+        raise PermissionDenied("Only superusers can do this.")
 
 
 def role_now(user: User, organization: Organization) -> Role | None:

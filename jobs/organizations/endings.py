@@ -67,13 +67,13 @@ def close(organization: Organization, *, by: By, running: RunningJobs = RunningJ
     """Close an organization: its members see its jobs, and submit none; its waiting jobs are cancelled.
 
     `running` says what becomes of those that a provider has. Its open invitations end; keys for it submit nothing.
-    Returns how many jobs were cancelled. Raises PermissionDenied, and Conflict when it is closed already.
+    Returns how many jobs were cancelled. Raises PermissionDenied, and Conflict when it is already closed.
     """
     with unit_of_work():
         locked = lock_organization(organization)
         check_runs_site(by)
         if locked.is_closed:
-            raise Conflict(f"{locked} is closed already.")
+            raise Conflict(f"{locked} is already closed.")
         # A submission that is being stored holds its membership: it comes first, and is cancelled.
         list(locked.memberships.select_for_update().order_by("pk").values_list("pk"))
         locked.closed_at = timezone.now()
@@ -94,7 +94,7 @@ def reopen(organization: Organization, *, by: By) -> None:
         locked = lock_organization(organization)
         check_runs_site(by)
         if not locked.is_closed:
-            raise Conflict(f"{locked} is open already.")
+            raise Conflict(f"{locked} is already open.")
         locked.closed_at = None
         locked.save(update_fields=["closed_at"])
         record("organization_reopened", locked, by=actor_of(by), organization=locked)

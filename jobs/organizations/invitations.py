@@ -32,13 +32,13 @@ MAX_DAYS = 90
 MAX_OPEN = 100
 
 #: One sentence for an unknown link and one that was cut, so that nobody learns which links there were.
-NO_SUCH_LINK = "This invitation does not exist. Ask whoever invited you for the whole link."
+NO_SUCH_LINK = "This invitation does not exist. Check that the link is complete."
 NAME_TAKEN = "A user with that username already exists."
 FOR_SOMEBODY_ELSE = "This invitation is for another mail address than that of your account."
 _ENDED = {
-    "accepted": "This invitation was accepted already. Each can be used once.",
-    "withdrawn": "This invitation was withdrawn. Ask whoever invited you for another one.",
-    "expired": "This invitation has expired. Ask whoever invited you for another one.",
+    "accepted": "This invitation was already used.",
+    "withdrawn": "This invitation was withdrawn. Ask for a new invitation.",
+    "expired": "This invitation has expired. Ask for a new invitation.",
 }
 
 
@@ -65,7 +65,7 @@ def invite(
         organization = lock_organization(organization)
         check_administers(by, organization)
         if organization.is_closed:
-            raise Conflict(f"{organization} is closed: nobody joins it.")
+            raise Conflict(f"{organization} is closed and takes no new members.")
         if invitations_of(organization).count() >= MAX_OPEN:
             raise Conflict(f"{organization} has {MAX_OPEN} open invitations. Withdraw some first.")
         actor = actor_of(by)

@@ -98,7 +98,7 @@ def _lock_people(user: User, by: By) -> dict[int, User]:
         if pk not in people or not people[pk].is_active:
             raise PermissionDenied("Your account was deactivated.")
         if not people[pk].is_superuser or (isinstance(by, User) and organization_of_key(by) is not None):
-            raise PermissionDenied("Only superusers may do this.")
+            raise PermissionDenied("Only superusers can do this.")
     return people
 
 

@@ -51,7 +51,7 @@ class QueueControlViewSet(ViewSet):
         by = ChangedBy(Actor.of(request.user), current_source(), body["reason"])
         general = {name: body[name] for name in GENERAL if name in body}
         if (general or body.get("providers")) and not may_run_queue(request.user):
-            raise PermissionDenied("These limits touch every organization: a superuser changes them.")
+            raise PermissionDenied("Only a superuser can change these limits: they affect every organization.")
         own = _own_limits(request.user, body.get("organizations", {}))
         try:
             with unit_of_work():
@@ -70,9 +70,9 @@ class QueueControlViewSet(ViewSet):
     def process(self, request: Request) -> Response:
         """Ask for a queue pass, without waiting for the next tick."""
         if not manages_anything(request.user):
-            raise PermissionDenied("Only leads and admins ask for a pass.")
+            raise PermissionDenied("Only leads and admins can start eligible jobs.")
         passes.request_pass()
-        return rendered(RequestedPassSerializer, {"message": "A queue pass was asked for."})
+        return rendered(RequestedPassSerializer, {"message": "Eligible jobs start in a moment."})
 
     @extend_schema(request=None, parameters=[CleanupQuery], responses=CleanedSerializer)
     @action(methods=["post"], detail=False)
@@ -84,7 +84,7 @@ class QueueControlViewSet(ViewSet):
         """
         query = checked(CleanupQuery, request.query_params)
         if not manages_anything(request.user):
-            raise PermissionDenied("Only leads and admins clean up.")
+            raise PermissionDenied("Only leads and admins can clean up the queue.")
         entries = QueueEntry.objects.all()
         if not is_superuser(request.user):
             entries = entries.filter(organization__in=organizations_of(request.user, MANAGERS))
@@ -113,13 +113,13 @@ def _own_limits(user: AnyUser, limits: dict[str, Any]) -> list[tuple[Organizatio
         if organization is None:
             raise ValidationError({"organizations": f"You belong to no organization called {name!r}."})
         if not may_limit(user, organization):
-            raise PermissionDenied(f"Only its admins set the limit of {name}.")
+            raise PermissionDenied(f"Only the admins of {name} can set its limit.")
         own.append((organization, limit))
     return own
 
 
 def _set_paused(user: AnyUser, paused: bool) -> Response:
     if not may_run_queue(user):
-        raise PermissionDenied("This touches every organization: a superuser does it.")
+        raise PermissionDenied("Only a superuser can do this: it affects every organization.")
     operations.set_paused(paused, ChangedBy(Actor.of(user), current_source()))
     return rendered(LimitsSerializer, queue_state())

@@ -188,7 +188,7 @@ class LimitsBody(StrictSerializer):
         for alias, name in LIMIT_ALIASES.items():
             if alias in attrs and attrs.setdefault(name, attrs[alias]) != attrs.pop(alias):
                 raise serializers.ValidationError(
-                    f"{alias} and {name} are the same limit and differ. Give one of them."
+                    f"{alias} and {name} are the same limit and differ. Send one of them."
                 )
         return attrs
 

@@ -138,7 +138,7 @@ def _managed_job(user: AnyUser, job_id: str) -> Job:
     """Return the job if the user manages its organization. Raises Http404 or PermissionDenied otherwise."""
     job = find_job(user, job_id)
     if not can_manage(user, job.organization_id):
-        raise PermissionDenied("Only leads and admins of the organization may do this to its jobs.")
+        raise PermissionDenied("Only leads and admins of the organization can do this to its jobs.")
     return job
 
 
@@ -147,6 +147,6 @@ def _decide_unconfirmed(request: Request, job_id: str, verb: Callable[[QueueEntr
     job = _managed_job(request.user, job_id)
     reason = checked(ReasonBody, request.data)["reason"]
     if not verb(_entry_of(job.pk), ChangedBy(Actor.of(request.user), current_source(), reason)):
-        raise Conflict("The job is not, or no longer, unconfirmed: the search for it decides by itself.")
+        raise Conflict("The job is not unconfirmed.")
     job.refresh_from_db()
     return rendered(ChangedJobSerializer, job)

@@ -35,7 +35,7 @@ class OwnLimitForm(forms.Form):
         max_length=2000,
         required=False,
         label="Reason",
-        help_text="Stored with the change. Optional.",
+        help_text="Optional. Recorded with the change.",
         widget=forms.TextInput(attrs={"class": "input"}),
     )
 
@@ -50,7 +50,7 @@ def limits(page: SettingsPage) -> HttpResponse:
         except LimitError as error:
             form.add_error("max_running", str(error))
         else:
-            return page.done("The limit is stored. It applies from now on." if is_changed else "Nothing has changed.")
+            return page.done("Limit saved. It applies from now on." if is_changed else "No changes.")
     return page.render("queueing/settings_limits.html", _context(page, form), status=400 if page.is_post else 200)
 
 
@@ -71,9 +71,8 @@ def _set_own(page: SettingsPage, values: dict[str, Any]) -> bool:
 def _context(page: SettingsPage, form: OwnLimitForm) -> dict[str, Any]:
     state = queue_state()
     limits = current_limits(state, [page.organization])
-    form.fields["max_running"].help_text = (
-        f"Empty: the general limit for an organization, {limits.per_organization}. "
-        + ("You may set more than that." if is_superuser(page.user) else "Only superusers may set more than that.")
+    form.fields["max_running"].help_text = f"Leave empty for the general limit of {limits.per_organization}. " + (
+        "You can set a higher limit." if is_superuser(page.user) else "Only superusers can set a higher limit."
     )
     return {
         "form": form,
@@ -91,4 +90,4 @@ def _context(page: SettingsPage, form: OwnLimitForm) -> dict[str, Any]:
 def _note(limits: Any, provider: str) -> str:
     if provider in limits.switched_off:
         return "switched off"
-    return "drained: nothing new starts there" if provider in limits.drained else ""
+    return "drained: no new jobs start there" if provider in limits.drained else ""

@@ -24,27 +24,25 @@ from queueing.statuses import EntryStatus
 
 #: A sentence with more names is hard to read.
 NAMES_SHOWN = 3
-#: Capitalized at the beginning of a sentence; a name stays as it is.
-BEGINNINGS = {"the": "The", "your": "Your"}
-NEXT = "It starts in a moment."
+NEXT = "Starts in a moment."
 #: The columns of a holder that are shown or counted.
 HOLDER = ("status", "user", "organization", "provider", "dispatched_at", "unconfirmed_at", "job__config_name")
 
 Kind = BlockerKind
 #: What would remove each blocker, in terms of a person's action.
 LIFTED_BY = {
-    Kind.APPROVAL: "A lead or an admin approves it.",
-    Kind.PAUSED: "An admin resumes the queue.",
-    Kind.DRAINED: "An admin lets the provider take jobs again.",
-    Kind.SWITCHED_OFF: "An admin switches the provider on again.",
-    Kind.GONE: "An operator declares the provider again, or it is cancelled.",
-    Kind.RETRY: "It is tried again by itself.",
-    Kind.HARDWARE: "A node that can run it joins the cluster, or it is cancelled and submitted for another profile.",
-    Kind.BUDGET: "A new period of the budget begins, or who set the budget raises it.",
-    Kind.USER: "One of the submitter's jobs ends, or the limit for one person is raised.",
-    Kind.ORGANIZATION: "One of the organization's jobs ends, or its limit is raised.",
-    Kind.PROVIDER: "A job at the provider ends, or the provider's limit is raised.",
-    Kind.TOTAL: "Any job ends, or the general limit is raised.",
+    Kind.APPROVAL: "A lead or an admin can approve the job.",
+    Kind.PAUSED: "An admin can resume the queue.",
+    Kind.DRAINED: "An admin can resume the provider.",
+    Kind.SWITCHED_OFF: "An admin can enable the provider.",
+    Kind.GONE: "An operator can add the provider again, or you can cancel the job.",
+    Kind.RETRY: "The next try is automatic.",
+    Kind.HARDWARE: "A suitable node must join the cluster, or you can submit the job with another hardware profile.",
+    Kind.BUDGET: "The job can start in the next budget period, or after the budget is raised.",
+    Kind.USER: "The job can start when another job of the submitter ends, or after the per-user limit is raised.",
+    Kind.ORGANIZATION: "The job can start when another job of the organization ends, or after its limit is raised.",
+    Kind.PROVIDER: "The job can start when another job at the provider ends, or after the provider's limit is raised.",
+    Kind.TOTAL: "The job can start when another job ends, or after the total limit is raised.",
 }
 
 
@@ -116,14 +114,16 @@ class Explainer:
 
     def _explain(self, entry: QueueEntry, blocker: Blocker) -> Explained:
         if blocker.kind == Kind.PAUSED:
-            return Explained(Kind.PAUSED, "The queue is paused: nothing starts until an admin resumes it.")
+            return Explained(Kind.PAUSED, "The queue is paused until an admin resumes it.")
         if blocker.kind == Kind.DRAINED:
-            return Explained(Kind.DRAINED, f"{entry.provider} takes no new jobs at present: it is being drained.")
+            return Explained(Kind.DRAINED, f"{entry.provider} is being drained and takes no new jobs.")
         if blocker.kind == Kind.SWITCHED_OFF:
-            sentence = f"{label_of(entry.provider)} is switched off at present; the job goes when it is on again."
+            sentence = f"{label_of(entry.provider)} is disabled. The job starts when it is enabled again."
             return Explained(Kind.SWITCHED_OFF, sentence)
         if blocker.kind == Kind.GONE:
-            return Explained(Kind.GONE, f"{UnknownProviderError(entry.provider)} The job goes when it is back.")
+            return Explained(
+                Kind.GONE, f"{UnknownProviderError(entry.provider)} The job starts when the provider is back."
+            )
         if blocker.until is not None:
             return Explained(Kind.RETRY, _retry_sentence(entry, blocker.until, self.now))
         seen = tuple(holder for holder in self.holders(entry, blocker.kind) if getattr(holder, "is_seen", False))
@@ -134,21 +134,20 @@ class Explainer:
         return [holder for holder in self.running if _shares(holder, entry, kind)]
 
     def _scope(self, entry: QueueEntry, blocker: Blocker) -> str:
-        """Return whose limit it is, as the beginning of a sentence about what runs."""
-        number = "one" if blocker.allowed == 1 else blocker.allowed
-        jobs = "job" if blocker.allowed == 1 else "jobs"
+        """Return whose limit has been reached, as the beginning of a sentence, for `reached` or `allows no jobs`."""
         if blocker.kind == Kind.USER:
-            return f"{self._whose(entry)} {number} {jobs}"
+            return self._whose(entry)
         if blocker.kind == Kind.ORGANIZATION:
-            return f"{entry.organization.name if entry.organization else 'the organization'}'s {number} {jobs}"
+            return f"The limit of {entry.organization.name if entry.organization else 'the organization'}"
         if blocker.kind == Kind.PROVIDER:
-            return f"the {number} {jobs} that {entry.provider} may run"
-        return f"the {number} {jobs} that may run at once"
+            return f"The limit of {entry.provider}"
+        return "The total limit"
 
     def _whose(self, entry: QueueEntry) -> str:
         if self.viewer is not None and entry.user_id == self.viewer.pk:
-            return "your"
-        return f"{entry.user.get_username()}'s" if entry.user and self.viewer is not None else "the submitter's"
+            return "Your limit"
+        is_named = entry.user is not None and self.viewer is not None
+        return f"The limit of {entry.user}" if is_named else "The submitter's limit"
 
 
 def _running(viewer: AnyUser | None) -> list[QueueEntry]:
@@ -170,20 +169,14 @@ def _shares(holder: QueueEntry, entry: QueueEntry, kind: Kind) -> bool:
 
 def _retry_sentence(entry: QueueEntry, until: datetime, now: datetime) -> str:
     seconds = max(1, round((until - now).total_seconds()))
-    return f"The provider did not take it just now ({beginning(entry.last_error)}); the next try is in {seconds} s."
+    return f"The provider did not take the job ({beginning(entry.last_error)}). Next try in {seconds} s."
 
 
 def _limit_sentence(scope: str, blocker: Blocker, seen: Sequence[QueueEntry]) -> str:
     if blocker.allowed == 0:
-        return f"None of {scope} can start: the limit is 0 at present."
-    names = _names(seen, blocker.taken)
-    if blocker.taken == blocker.allowed == 1:
-        first, rest = scope.split(" ", 1)
-        return f"{BEGINNINGS.get(first, first)} {rest} is running{names}; the next starts when it ends."
-    until = "one ends" if blocker.taken == blocker.allowed else f"{blocker.taken - blocker.allowed + 1} have ended"
-    if blocker.allowed == 1:
-        return f"More than {scope} is running{names}; the next starts when {until}."
-    return f"{blocker.taken} of {scope} are running{names}; the next starts when {until}."
+        return f"{scope} is 0, so no job can start."
+    jobs = "job is" if blocker.taken == 1 else "jobs are"
+    return f"{scope} is reached: {blocker.taken} of {blocker.allowed} {jobs} running{_names(seen, blocker.taken)}."
 
 
 def _names(seen: Sequence[QueueEntry], taken: int) -> str:
@@ -192,7 +185,7 @@ def _names(seen: Sequence[QueueEntry], taken: int) -> str:
         return ""
     shown = [_name(holder) for holder in seen[:NAMES_SHOWN]]
     rest = taken - len(shown)
-    return f": {', '.join(shown)}{f' and {rest} more' if rest else ''}"
+    return f" ({', '.join(shown)}{f' and {rest} more' if rest else ''})"
 
 
 def _name(holder: QueueEntry) -> str:

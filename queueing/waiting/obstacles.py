@@ -17,12 +17,12 @@ def obstacles_at(provider: str, config: ProviderConfig) -> list[str]:
     label = label_of(provider)
     sentences = []
     if queue_state().paused:
-        sentences.append("The queue is paused: the job waits until an admin resumes it.")
+        sentences.append("The queue is paused. The job waits until an admin resumes it.")
     if ProviderLimit.objects.filter(pk=provider, drained=True).exists():
-        sentences.append(f"{label} takes no new jobs at present: it is being drained, and the job waits.")
+        sentences.append(f"{label} is being drained and takes no new jobs. The job waits.")
     if circuit_breaker.is_open(config, timezone.now()):
         tries = "once" if config.outage_failures == 1 else f"{config.outage_failures} times in a row"
-        sentences.append(f"{label} could not be reached {tries}: the job may wait until it answers again.")
+        sentences.append(f"{label} could not be reached {tries}. The job may wait until {label} answers again.")
     if problem := failed_look_at(provider):
-        sentences.append(f"{problem} The job may wait until it answers again.")
+        sentences.append(f"{problem} The job may wait until {label} answers again.")
     return sentences

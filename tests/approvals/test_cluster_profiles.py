@@ -88,7 +88,7 @@ def test_a_cluster_that_is_away_is_a_warning(seen: ClusterProvider, submit: Call
     for fields in ({"dry_run": True}, {}):
         [warning] = submit(SMALL, **fields).json()["warnings"]
         assert warning.startswith("Lab could not be asked: connection refused. It was last seen at ")
-        assert warning.endswith(" The job may wait until it answers again.")
+        assert warning.endswith(" The job may wait until Lab answers again.")
 
 
 def test_after_ten_minutes_the_cluster_is_asked_once_more(seen: ClusterProvider, submit: Callable[..., Any]) -> None:

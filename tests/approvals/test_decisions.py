@@ -140,9 +140,10 @@ def test_what_is_still_pending_says_to_whom_it_waits(
     carol = make_user("carol", acme, Role.LEAD)
     still = "The request is still pending."
     assert [decisions.outcome_message(request, user) for user in (None, AnonymousUser(), carol)] == [still] * 3
-    assert decisions.outcome_message(request, bob).startswith("You approved it already at ")
+    assert decisions.outcome_message(request, bob).startswith("You already approved at ")
     assert (
-        decisions.outcome_message(request, alice) == "Only leads and admins of the organization decide about its jobs."
+        decisions.outcome_message(request, alice)
+        == "Only leads and admins of the organization can decide about its jobs."
     )
 
 
@@ -168,7 +169,7 @@ def test_the_second_decision_loses_and_is_told_what_happened(request_: ApprovalR
     approve(request_, bob)
     lines, events = JobEvent.objects.count(), published_events().count()
     assert not reject(stale, bob)
-    assert decisions.outcome_message(stale).startswith("It was already approved by bob at ")
+    assert decisions.outcome_message(stale).startswith("The request was already approved by bob at ")
     assert (JobEvent.objects.count(), published_events().count()) == (lines, events)
     assert state() == ("approved", EntryStatus.PENDING, JobStatus.PENDING)
 
@@ -178,7 +179,7 @@ def test_a_due_request_is_expired_by_who_tries_to_approve_it(request_: ApprovalR
     request_.refresh_from_db()
     assert not approve(request_, bob)
     assert state() == ("expired", EntryStatus.FAILED, JobStatus.CANCELLED)
-    assert decisions.outcome_message(request_).startswith("The approval expired at ")
+    assert decisions.outcome_message(request_).startswith("The request expired at ")
 
 
 def test_a_request_that_ran_out_after_it_was_read_is_not_approved(request_: ApprovalRequest, bob: User) -> None:

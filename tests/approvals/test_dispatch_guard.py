@@ -244,7 +244,7 @@ def test_an_identical_retry_keeps_its_approval_and_goes(failed: Job, alice: User
     kept = outcome.approval
     assert kept is not None
     assert (kept.status, kept.reviewed_by, kept.kept_from_id is not None) == ("approved", "bob", True)
-    assert "goes by the approval of" in JobEvent.objects.filter(job=outcome.job, subject="approval").get().reason
+    assert "identical retry of" in JobEvent.objects.filter(job=outcome.job, subject="approval").get().reason
     assert go()
 
 

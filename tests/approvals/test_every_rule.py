@@ -71,7 +71,10 @@ def approve(request: ApprovalRequest, user: User, **more: Any) -> bool:
 
 
 def test_a_request_names_every_rule_in_the_order_of_their_priorities(for_both: ApprovalRequest) -> None:
-    assert (for_both.rule_name, for_both.reason) == ("cpus", "It runs on cpu. It runs at local.")
+    assert (for_both.rule_name, for_both.reason) == (
+        "cpus",
+        "The hardware cpu is restricted. The provider local is restricted.",
+    )
     assert approvals_of(for_both) == [("cpus", 0, 1), ("local", 0, 1)]
     assert status() == ("pending", "blocked")
 
@@ -116,7 +119,7 @@ def test_who_decides_for_no_rule_that_waits_is_refused(
 ) -> None:
     approve(for_both, bob)
     for user, text in (
-        (ada, "It needs no approval of yours: it waits for members of the group safety."),
+        (ada, "Your approval isn’t needed. The request waits for members of the group safety."),
         (make_user("rita", Organization.objects.get(name="acme"), Role.RESEARCHER), "Only members of the group safety"),
     ):
         response = client_of(user).post(f"{URL}/{for_both.pk}/approve")
@@ -129,7 +132,7 @@ def test_who_decides_for_no_rule_that_waits_is_refused(
 def test_who_decides_for_none_reads_who_does(for_both: ApprovalRequest, acme: Organization) -> None:
     objection = decision_objection(make_user("rita", acme, Role.RESEARCHER), for_both)
     assert objection == (
-        "Only leads and admins, or members of the group safety in the organization decide about this job."
+        "Only leads and admins, or members of the group safety in the organization can decide about this job."
     )
 
 
@@ -140,8 +143,8 @@ def test_who_approved_for_a_rule_that_is_met_is_told_what_is_missing(
     assert client.post(f"{URL}/{for_both.pk}/approve").json()["status"] == "pending"
     again = client.post(f"{URL}/{for_both.pk}/approve")
     assert (again.status_code, again.json()["code"]) == (409, "already_decided")
-    assert "You approved it already at" in again.json()["detail"]
-    assert "it still needs 1 more for local by somebody else" in again.json()["detail"]
+    assert "You already approved at" in again.json()["detail"]
+    assert "The request still needs 1 more for local by somebody else" in again.json()["detail"]
     assert Decision.objects.count() == 1
 
 
@@ -253,8 +256,8 @@ def test_nobody_decides_in_the_place_of_a_group_that_is_gone(
     assert approve(for_both, bob)
     assert not approve(for_both, ada)
     assert status() == ("pending", "blocked")
-    assert "superusers alone, as its group is gone" in str(decision_objection(ada, for_both))
-    gone = "Only superusers decide about this job, as the group of its rule is gone."
+    assert "superusers only (the group was deleted)" in str(decision_objection(ada, for_both))
+    gone = "Only superusers can decide about this job: the rule's group was deleted."
     assert decision_objection(alice, ApprovalRequest.objects.get()) == gone
     assert approve(for_both, root, notes="I may")
     assert status() == ("approved", "pending")
@@ -263,10 +266,13 @@ def test_nobody_decides_in_the_place_of_a_group_that_is_gone(
 def test_the_api_tells_of_every_rule(for_both: ApprovalRequest, bob: User, client_of: ClientOf) -> None:
     approve(for_both, bob)
     shown = client_of(bob).get(f"{URL}/{for_both.pk}").json()["approval"]
-    assert (shown["rule"], shown["reason"]) == ("cpus", "It runs on cpu. It runs at local.")
+    assert (shown["rule"], shown["reason"]) == (
+        "cpus",
+        "The hardware cpu is restricted. The provider local is restricted.",
+    )
     assert [(rule["name"], rule["reason"], rule["decided_by"]) for rule in shown["rules"]] == [
-        ("cpus", "It runs on cpu.", "leads and admins"),
-        ("local", "It runs at local.", "members of the group safety"),
+        ("cpus", "The hardware cpu is restricted.", "leads and admins"),
+        ("local", "The provider local is restricted.", "members of the group safety"),
     ]
     assert [(rule["approvals_given"], rule["approvals_needed"]) for rule in shown["rules"]] == [(1, 1), (0, 1)]
     assert shown["decisions"][0]["rules"] == ["cpus"]

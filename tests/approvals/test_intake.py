@@ -48,7 +48,7 @@ def test_a_submission_asks_for_a_queue_pass_after_the_commit(
 def test_a_rule_holds_the_job_and_says_why(submission_request: MakeRequest, first_job_rule: ApprovalRule) -> None:
     outcome = submit(submission_request())
     assert outcome.approval is not None
-    assert outcome.approval.reason == "No job of alice has been handed to a provider yet."
+    assert outcome.approval.reason == "This is the first job of alice."
     assert outcome.queue_position is None
     assert QueueEntry.objects.get().status == EntryStatus.BLOCKED
     assert '"approval_requested"' in published_events().latest("eid").data
@@ -124,7 +124,7 @@ def test_rules_go_by_the_upper_end_of_the_estimate(submission_request: MakeReque
         make_job(status="completed", training_kind=kind, seconds_per_step=seconds)
     outcome = submit(submission_request())
     assert outcome.approval is not None
-    assert "It will cost about $0.40" in outcome.approval.reason
+    assert "Estimated $0.40" in outcome.approval.reason
     assert outcome.job.estimated_cost_range == {"low": Decimal("0.1000"), "high": Decimal("0.4000")}
     assert outcome.job.estimate_source == "from 5 runs of a model without a name on cpu"
 

@@ -41,7 +41,7 @@ def test_reviewers_get_what_they_need_and_a_link(bob: User, request_: ApprovalRe
     (mail,) = mailoutbox
     assert (mail.subject, mail.to) == ("Approval needed: flux by alice", ["bob@example.org"])
     for text in (
-        "No job of alice has been handed to a provider yet.",
+        "This is the first job of alice.",
         "local, cpu",
         f"/admin/approvals/approvalrequest/{request_.pk}/",
     ):
@@ -92,7 +92,7 @@ def test_a_decided_request_reminds_nobody_and_tells_the_requester(
 def test_an_expiry_is_told_to_the_requester(bob: User, request_: ApprovalRequest, mailoutbox: list[Any]) -> None:
     ApprovalRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     expiry.expire_due(source=Source.LOOP)
-    assert sent_about(mailoutbox) == [("flux: the approval ran out", ["alice@example.org"])]
+    assert sent_about(mailoutbox) == [("flux: the approval request expired", ["alice@example.org"])]
 
 
 def test_nothing_is_sent_before_the_commit(

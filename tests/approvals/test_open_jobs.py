@@ -23,7 +23,7 @@ from tests.races import at_once
 
 SUBMIT = "/api/cloud/jobs/submit"
 BODY = {"config": {"max_train_steps": 10}}
-SENTENCE = "You have 2 open jobs, the most for one person. Cancel some, or wait until one ends."
+SENTENCE = "You have 2 open jobs, the maximum per user. Cancel some, or wait until one ends."
 MakeRequest = Callable[..., SubmissionRequest]
 
 

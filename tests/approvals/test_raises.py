@@ -65,7 +65,7 @@ def test_at_its_limit_those_who_approved_it_are_asked_once(running: Job) -> None
     assert request.reason == "It has cost $29.90 of $30.00. At this pace it will cost $41.53."
     assert [item.rule_name for item in request.requirements.all()] == ["first_job"]
     assert Notice.objects.filter(kind="approval_requested", data__approval_id=request.pk).count() == 1
-    notes = JobEvent.objects.filter(job=running, actor="fuse", reason__contains="goes on until $33.00")
+    notes = JobEvent.objects.filter(job=running, actor="fuse", reason__contains="continues until $33.00")
     assert notes.get().reason.endswith("Those who approve are asked for $51.92.")
 
 
@@ -191,7 +191,7 @@ def test_without_an_approval_the_submitter_is_told(make_job: Callable[..., Job])
     assert check_fuses() == {"warned": 1, "asked": 1, "cancelled": 0}
     assert not ApprovalRequest.objects.exists()
     told = Notice.objects.filter(kind="job_cost_warning", job_id=job.pk).order_by("pk")
-    assert [one.subject.endswith("It can be raised until then.") for one in told] == [False, True]
+    assert [one.subject.endswith("You can raise the limit until then.") for one in told] == [False, True]
 
 
 def test_the_lowest_limit_and_the_strictest_action_of_all_rules_count(

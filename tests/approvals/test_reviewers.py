@@ -76,7 +76,7 @@ def test_the_lowest_role_decides_and_those_above(
 ) -> None:
     request = held_by(reviewer_role=Role.ADMIN)
     assert (decidable(bob), decidable(ada)) == ([], [request.pk])
-    assert reviewers.reviewer_objection(bob, request) == "Only admins of the organization decide about its jobs."
+    assert reviewers.reviewer_objection(bob, request) == "Only admins of the organization can decide about its jobs."
     assert reviewers.roles_from(Role.LEAD) == ["lead", "admin"]
     assert reviewers.roles_from("") == []
 
@@ -90,7 +90,7 @@ def test_a_group_decides_in_its_organization_alone(
     request = held_by(reviewer_group=safety)
     assert (decidable(vera), decidable(bob), decidable(charlie), decidable(ada)) == ([request.pk], [], [], [])
     assert list(reviewers.eligible(request)) == [vera]
-    text = "Only members of the group safety in the organization decide about this job."
+    text = "Only members of the group safety in the organization can decide about this job."
     assert [reviewers.reviewer_objection(user, request) for user in (bob, charlie, vera)] == [text, text, None]
 
 
@@ -188,7 +188,7 @@ def test_a_reviewer_is_needed_until_all_that_they_review_is_met(
     Requirement.objects.filter(pk=first.pk).update(approvals_given=1)
     request = ApprovalRequest.objects.get()
     assert reviewers.reviewer_objection(ada, request) is None
-    assert reviewers.reviewer_objection(bob, request) == "It needs no approval of yours: it waits for admins."
+    assert reviewers.reviewer_objection(bob, request) == "Your approval isn’t needed. The request waits for admins."
     assert decisions.reject(request, user=ada, source=Source.API, notes="no")
     assert reviewers.reviewer_objection(bob, request) is None
 
@@ -227,7 +227,7 @@ def test_exactly_as_many_reviewers_as_a_rule_needs_are_enough(acme: Organization
     assert reviewers.rule_warnings(everywhere) == []
     everywhere.approvals_needed = 2
     (first, second) = reviewers.rule_warnings(everywhere)
-    text = "In {} 1 of the 2 reviewers that the rule needs are there: what it holds there will expire."
+    text = "Organization {} has 1 of the 2 reviewers that the rule needs. Requests there expire undecided."
     assert {first, second} == {text.format("acme"), text.format("other")}
     everywhere.organization = acme
     assert reviewers.rule_warnings(everywhere) == [text.format("acme")]
@@ -239,7 +239,7 @@ def test_a_request_with_too_few_reviewers_says_so_while_it_is_open(
     assert reviewers.request_warnings(None) == []
     assert reviewers.request_warnings(held_by(approvals_needed=2)) == []
     request = held_by(approvals_needed=3)
-    text = "Approvals needed: 3; people who may give one: 2. Ask an admin."
+    text = "This request needs 3 approvals, but only 2 can approve. Ask an admin."
     assert reviewers.request_warnings(request) == [text]
     Requirement.objects.update(approvals_given=F("approvals_needed"))
     assert reviewers.request_warnings(ApprovalRequest.objects.get(pk=request.pk)) == []

@@ -1,4 +1,4 @@
-"""Several approvals, one's own, the superuser's way past the reviewers, and many requests at once."""
+"""Several approvals, one's own, the superuser's way without the reviewers, and many requests at once."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ def test_the_first_of_two_approvals_is_history_and_releases_nothing(for_two: App
     )
     event = json.loads(published_events().get(eid__gt=before).data)
     assert (event["type"], event["approval_id"]) == ("approval_requested", for_two.pk)
-    assert event["message"] == f"{for_two.job.config_name} still waits; bob approved: 1 of 2 approvals: fine by me"
+    assert (
+        event["message"]
+        == f"{for_two.job.config_name} still needs approval; bob approved: 1 of 2 approvals: fine by me"
+    )
 
 
 def test_an_approval_that_does_not_count_is_not_told(for_two: ApprovalRequest, bob: User) -> None:
@@ -79,7 +82,7 @@ def test_the_same_person_twice_does_not_count(for_two: ApprovalRequest, bob: Use
     assert (first.status_code, first.json()["status"]) == (200, "pending")
     second = client.post(f"{URL}/{for_two.pk}/approve")
     assert second.status_code == 409
-    assert "You approved it already at" in second.json()["detail"]
+    assert "You already approved at" in second.json()["detail"]
     assert "still needs 1 more" in second.json()["detail"]
     assert Decision.objects.count() == 1
 
@@ -128,7 +131,7 @@ def test_a_rule_may_want_admins(
     ApprovalRule.objects.update(reviewer_role=Role.ADMIN)
     request = submit(submission_request()).approval
     assert request is not None
-    assert decision_objection(bob, request) == "Only admins of the organization decide about its jobs."
+    assert decision_objection(bob, request) == "Only admins of the organization can decide about its jobs."
     assert decision_objection(make_user("ada", acme, Role.ADMIN), request) is None
 
 
@@ -145,12 +148,12 @@ def test_a_superuser_goes_past_the_reviewers_with_a_reason(
 ) -> None:
     client = client_of(root)
     silent = client.post(f"{URL}/{for_two.pk}/approve")
-    assert (silent.status_code, "says why" in silent.json()["detail"]) == (400, True)
+    assert (silent.status_code, "Give a reason" in silent.json()["detail"]) == (400, True)
     assert client.post(f"{URL}/{for_two.pk}/approve", {"reason": "the deadline"}).json()["status"] == "approved"
     shown = client.get(f"{URL}/{for_two.pk}").json()["approval"]
     assert (shown["bypassed"], shown["decisions"][0]["bypass"]) == (True, True)
     line = JobEvent.objects.get(subject="approval", new="approved")
-    assert line.reason == "past the reviewers, as superuser: the deadline"
+    assert line.reason == "without the reviewers, as superuser: the deadline"
 
 
 def test_a_superuser_who_is_a_reviewer_bypasses_only_when_they_say_so(

@@ -62,7 +62,7 @@ def free(submission_request: Callable[..., SubmissionRequest], first_job_rule: A
 
 @pytest.mark.parametrize(
     ("address", "text"),
-    [("/jobs/{}", "$0.00, own hardware"), ("/", "$0.00"), ("/approvals", "nothing: own hardware")],
+    [("/jobs/{}", "$0.00, own hardware"), ("/", "$0.00"), ("/approvals", "$0.00, own hardware")],
 )
 def test_that_it_costs_nothing_is_on_the_pages(free: Outcome, bob: User, address: str, text: str) -> None:
     assert text in re.sub("<[^>]*>", "", read_page(bob, address.format(free.job.pk)))
@@ -72,10 +72,10 @@ def test_that_it_costs_nothing_is_in_the_admin_and_the_mail(
     free: Outcome, bob: User, root: User, mailoutbox: list[EmailMessage]
 ) -> None:
     page = read_page(root, f"/admin/approvals/approvalrequest/{ApprovalRequest.objects.get().pk}/change/")
-    assert "nothing: own hardware" in page
-    assert "at no price, since it is own hardware, on cpu." in page
+    assert "$0.00, own hardware" in page
+    assert "free (own hardware) on cpu." in page
     send_due()
-    assert "Cost        nothing: own hardware" in mailoutbox[0].body
+    assert "Cost        $0.00, own hardware" in mailoutbox[0].body
 
 
 def test_over_the_api(dear: Outcome, client_of: ClientOf, bob: User) -> None:

@@ -27,12 +27,12 @@ def test_a_key_is_made_shown_once_and_revoked(browse: Browse, alice: User, web_s
     page = is_live(browse(alice))
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     open_own_menu(page).get_by_role("link", name="Account").click()
-    expect(page.get_by_text("None yet.")).to_be_visible()
-    page.get_by_role("button", name="Make the key").click()
-    expect(page.locator("#key-error")).to_contain_text("Give it a name")
-    page.get_by_label("A new key for").fill("<b>laptop 🚂")
+    expect(page.get_by_text("You have no keys.")).to_be_visible()
+    page.get_by_role("button", name="Create key").click()
+    expect(page.locator("#key-error")).to_contain_text("Enter a name")
+    page.get_by_label("Name").fill("<b>laptop 🚂")
     page.get_by_label("Valid for").select_option("a week")
-    page.get_by_label("A new key for").press("Enter")
+    page.get_by_label("Name").press("Enter")
     shown = page.get_by_label("The new key")
     expect(shown).to_be_focused()
     key = shown.input_value()
@@ -55,8 +55,8 @@ def test_a_key_is_made_shown_once_and_revoked(browse: Browse, alice: User, web_s
     assert answer() == 200
     page.get_by_role("button", name="Revoke").click()
     page.get_by_role("button", name="Revoke the key").click()
-    expect(page.get_by_text("None yet.")).to_be_visible()
-    expect(page.get_by_label("A new key for")).to_be_focused()
+    expect(page.get_by_text("You have no keys.")).to_be_visible()
+    expect(page.get_by_label("Name")).to_be_focused()
     assert answer() == 401
 
 
@@ -82,10 +82,10 @@ def test_choices_are_kept_and_nobody_meets_a_barrier(browse: Browse, alice: User
     keep(page, "account-phone")
 
     page.get_by_role("link", name="Change the password").click()
-    page.get_by_label("Your password now").fill("a guess")
+    page.get_by_label("Current password").fill("a guess")
     page.get_by_label("New password", exact=True).fill("a-much-better-one")
-    page.get_by_label("The new password again").fill("a-much-better-one")
+    page.get_by_label("Repeat the new password").fill("a-much-better-one")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("The password is not right.").first).to_be_visible()
+    expect(page.get_by_text("Wrong password.").first).to_be_visible()
     assert violations(page) == []
     keep(page, "account-password")

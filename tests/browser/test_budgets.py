@@ -79,14 +79,14 @@ def test_a_budget_is_lowered_after_a_question_and_removed_by_keyboard(
     page = is_live(browse(maria, "/budgets"))
     page.get_by_role("link", name="acme", exact=True).click()
     page.get_by_label("Amount, in US dollars").fill("450")
-    page.get_by_role("button", name="Store the budget").press("Enter")
+    page.get_by_role("button", name="Save budget").press("Enter")
     expect(page.get_by_text("$472.50 are committed already, more than $450")).to_be_visible()
     look_at(page, "question")
-    page.get_by_role("button", name="Store it all the same").press("Enter")
-    expect(page.get_by_role("status").get_by_text("The budget is changed.")).to_be_visible()
+    page.get_by_role("button", name="Save anyway").press("Enter")
+    expect(page.get_by_role("status").get_by_text("Budget saved.")).to_be_visible()
     page.get_by_role("button", name="Remove").press("Enter")
     page.get_by_role("button", name="Remove the budget").press("Enter")
-    expect(page.get_by_text("The budget of acme is removed")).to_be_visible()
+    expect(page.get_by_text("The budget of acme was removed")).to_be_visible()
     assert not Budget.objects.filter(user=None).exists()
     forgive(page, complaints, "409")
 
@@ -98,7 +98,7 @@ def test_an_approval_request_says_what_is_left(
         Job.objects.filter(pk=submit(alice, name).job.pk).update(estimated_cost_usd=cost)
     page = is_live(browse(maria, "/approvals"))
     expect(page.get_by_text("$27.50 of $500 left; this job needs about $5.")).to_be_visible()
-    expect(page.get_by_text("Approved, it would wait.")).to_be_visible()
+    expect(page.get_by_text("If approved, the job waits.")).to_be_visible()
     look_at(page, "approvals")
 
 

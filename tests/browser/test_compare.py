@@ -101,7 +101,7 @@ def test_three_of_the_list_are_chosen_by_keyboard_and_the_address_is_sent_to_ano
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Compare 3 jobs")).to_be_visible()
     expect(page.locator("#plots figure").first).to_contain_text("Loss")
-    differences = page.get_by_role("region", name="Differences of the configs")
+    differences = page.get_by_role("region", name="Config differences")
     expect(differences.locator("tbody tr")).to_have_count(1)
     expect(differences.locator("tbody td")).to_have_text(["1e-4", "5e-5", "2e-4"], use_inner_text=True)
     expect(page.get_by_role("region", name="Pictures").get_by_role("img")).to_have_count(3)

@@ -54,7 +54,7 @@ class TestLogin:
         page.get_by_label("User name").fill("alice")
         page.get_by_label("Password").fill("a guess")
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("alert")).to_contain_text("The name or the password is not right.")
+        expect(page.get_by_role("alert")).to_contain_text("Wrong user name or password.")
 
 
 class TestLive:
@@ -185,7 +185,7 @@ class TestCancelling:
         # Any refresh of the list shows the end, and then there is no Cancel. The question stays.
         change_silently(job, JobStatus.COMPLETED)
         page.get_by_role("button", name="Cancel the job").click()
-        expect(page.get_by_role("alert")).to_contain_text("The job has already ended: it is completed.")
+        expect(page.get_by_role("alert")).to_contain_text("The job has already ended (completed).")
         expect(row(page, job).locator(".chip")).to_have_text("Completed")
         assert complaints and all("409" in complaint for complaint in complaints)
         complaints.clear()
@@ -205,14 +205,14 @@ class TestApproval:
         job = submit(alice).job
         alices, bobs = is_live(browse(alice)), browse(bob)
         expect(row(alices, job).locator(".chip")).to_have_text("Held")
-        expect(row(alices, job)).to_contain_text("Its cost can't be estimated")
+        expect(row(alices, job)).to_contain_text("The cost can't be estimated")
         expect(row(alices, job).get_by_role("link", name="Review")).to_have_count(0)
 
         row(bobs, job).locator("summary").click()
         row(bobs, job).get_by_role("link", name="Review").click()
         expect(bobs.locator(".request")).to_be_focused()
         bobs.locator(".request").get_by_role("link", name="In the admin").click()
-        expect(bobs.get_by_text("Its cost can't be estimated")).to_be_visible()
+        expect(bobs.get_by_text("The cost can't be estimated")).to_be_visible()
         keep(bobs, "request")
         assert violations(bobs) == []
         bobs.get_by_label("Reason", exact=True).fill("fine, go on")
@@ -232,7 +232,7 @@ class TestApproval:
         row(bobs, job).get_by_role("link", name="Review").click()
         bobs.locator(".request").get_by_role("link", name="In the admin").click()
         bobs.get_by_role("button", name="Reject").click()
-        expect(bobs.get_by_text("Say why: the requester will read it.")).to_be_visible()
+        expect(bobs.get_by_text("Give a reason. The requester reads it.")).to_be_visible()
         bobs.get_by_label("Reason", exact=True).fill("use the smaller card")
         bobs.get_by_role("button", name="Reject").click()
         expect(bobs.get_by_text("1 rejected.")).to_be_visible()

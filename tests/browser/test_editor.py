@@ -67,7 +67,7 @@ def test_a_config_is_completed_pasted_corrected_stored_and_submitted(
     assert violations(page) == [], "the question for a name"
     page.get_by_label("Name", exact=True).fill("mine")
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text("The config mine is stored for acme.")).to_be_visible()
+    expect(page.get_by_text("Config mine saved for acme.")).to_be_visible()
     assert TrainingConfig.objects.get().config["learning_rate"] == 0.0001
     page.get_by_label("Start from").select_option("stored:mine")
     expect(editor).not_to_be_editable()

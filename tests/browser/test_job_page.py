@@ -233,7 +233,7 @@ class TestLive:
         expect(page.locator("#history")).to_contain_text("The disk is full.")
 
         theirs = browse(charlie, f"/jobs/{job.pk}")
-        expect(theirs.get_by_role("heading", name="There is nothing here")).to_be_visible()
+        expect(theirs.get_by_role("heading", name="Page not found")).to_be_visible()
         assert "שלום" not in theirs.content()
         assert complaints and all("404" in complaint for complaint in complaints)
         complaints.clear()
@@ -244,7 +244,7 @@ class TestLive:
         job = submit(alice).job
         alices, bobs = opened(browse(alice, "about:blank"), job), opened(browse(bob, "about:blank"), job)
         expect(alices.locator("#job-chip")).to_have_text("Held")
-        expect(alices.get_by_text("Only leads and admins of the organization decide")).to_be_visible()
+        expect(alices.get_by_text("Only leads and admins of the organization can decide")).to_be_visible()
         keep(bobs, "job-held")
         assert violations(bobs) == []
         expect(bobs.get_by_role("link", name="Review", exact=True)).to_be_visible()
@@ -294,12 +294,12 @@ class TestActs:
         alices.keyboard.press("Enter")
         for page in (alices, bobs):
             expect(page.locator("#job-chip")).to_have_text("Cancelling")
-        expect(alices.get_by_text("it ends as soon as local confirms")).to_be_visible()
+        expect(alices.get_by_text("Waiting for local to confirm")).to_be_visible()
         report(job, JobStatus.CANCELLED)
         for page in (alices, bobs):
             expect(page.locator("#job-chip")).to_have_text("Cancelled")
         bobs.get_by_role("button", name="Cancel the job").click()
-        expect(bobs.get_by_role("alert")).to_contain_text("The job has already ended: it is cancelled.")
+        expect(bobs.get_by_role("alert")).to_contain_text("The job has already ended (cancelled).")
         assert complaints and all("409" in complaint for complaint in complaints)
         complaints.clear()
 

@@ -67,7 +67,7 @@ class TestBadTimes:
         Session.objects.all().delete()
         report(job, JobStatus.COMPLETED)
         page.clock.run_for(1_000)
-        expect(page.get_by_role("alert")).to_contain_text("You are signed out, so the page stands still.")
+        expect(page.get_by_role("alert")).to_contain_text("You’ve been signed out; this page is no longer updating.")
         expect(page.locator("#pulse")).to_have_text("Not live")
         expect(view(page)).to_contain_text("step 400/500")
         keep(page, "job-signed-out")

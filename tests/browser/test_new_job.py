@@ -168,7 +168,7 @@ def test_a_file_is_dropped_a_dataset_uploaded_and_a_second_click_makes_no_second
     drop(page, "#config", "night-run.json", json.dumps({"max_train_steps": 60}))
     expect(page.get_by_label("Name of the job")).to_have_value("night-run")
     expect(page.locator("#forecast-time")).to_have_text("about 1 min")
-    expect(page.locator("#forecast-start")).to_contain_text("It starts in a moment.")
+    expect(page.locator("#forecast-start")).to_contain_text("Starts in a moment.")
 
     chooser = page.get_by_label("Upload a dataset")
     with page.expect_response("**/submit?provider=local"):  # a dry run, which has nothing against a job without it
@@ -181,7 +181,7 @@ def test_a_file_is_dropped_a_dataset_uploaded_and_a_second_click_makes_no_second
     cats = zipped(archive(400_000))
     chooser.set_input_files(cats)
     expect(page.locator("#dataset-percent")).to_have_text(re.compile("^[1-9][0-9]? %$"))
-    expect(page.get_by_text("The dataset is still on its way.")).to_be_visible()
+    expect(page.get_by_text("The dataset is still uploading.")).to_be_visible()
     keep(page, "new-job-upload")
     page.get_by_role("button", name="Cancel the upload").click()
     expect(chooser).to_be_focused()
@@ -224,13 +224,13 @@ def test_a_stored_config_is_looked_at_copied_and_nobody_meets_a_barrier(
     assert violations(page) == [], "on a phone"
     keep(page, "new-job-phone")
 
-    page.get_by_role("button", name="Change a copy of it").click()
+    page.get_by_role("button", name="Edit a copy").click()
     expect(editor).to_be_editable()
     expect(page.get_by_label("Name of the job")).to_have_value("night run")
     expect(text_of(page, "dataloader")).to_have_value('[\n  {\n    "id": "cats"\n  }\n]')
     # Its secret stays on the server: the copy has to be given one.
     expect(page.locator("#config-problem")).to_contain_text('hub_token: "***" stands for a secret')
-    expect(page.locator("#forecast-text")).to_have_text(re.compile("^It can’t be submitted as it is"))
+    expect(page.locator("#forecast-text")).to_have_text(re.compile("^Fix the errors at the fields"))
     assert violations(page) == [], "with a mask"
     assert sticking_out(page) == []
     keep(page, "new-job-masked")
@@ -241,7 +241,7 @@ def test_what_is_written_outlasts_the_session(browse: Browse, alice: User, compl
     page = is_live(browse(alice, "/jobs/new"))
     editor = page.get_by_role("textbox", name="JSON")
     editor.fill(WHOLE)
-    expect(page.locator("#forecast-time")).to_have_text("about 16 min 40 s")
+    expect(page.locator("#forecast-time")).to_have_text("about 15 min")
     Session.objects.all().delete()
     page.get_by_role("button", name="Submit the job").click()
     expect(page.get_by_role("alert")).to_contain_text("what you have written stays here")
@@ -265,7 +265,7 @@ def test_who_is_at_a_limit_reads_which_one_and_what_to_do(
 ) -> None:
     set_limits(open_jobs=1, upload_bytes=1)
     make_job()
-    sentence = "You have 1 open job, the most for one person. Cancel some, or wait until one ends."
+    sentence = "You have 1 open job, the maximum per user. Cancel some, or wait until one ends."
     page = is_live(browse(alice, "/jobs/new"))
     page.get_by_role("textbox", name="JSON").fill(WHOLE)
     expect(page.locator("#forecast-warnings")).to_have_text(sentence)
@@ -299,7 +299,7 @@ def test_each_number_arrives_as_it_is_written(browse: Browse, alice: User, acme:
     )
     page.goto(page.url.replace(job.pk, "new"))
     page.get_by_label("Start from").select_option("stored:exact")
-    page.get_by_role("button", name="Change a copy of it").click()
+    page.get_by_role("button", name="Edit a copy").click()
     expect(page.get_by_label("JSON", exact=True)).to_be_editable()
     written = text_of(page).input_value()
     assert [line.strip(" ,") for line in written.splitlines()[1:-1]] == [

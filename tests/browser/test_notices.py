@@ -85,17 +85,17 @@ def test_a_webhook_is_added_tried_and_removed(
     keep(page, "notices-secret")
     channel = page.get_by_role("form", name="Webhook lab")
     channel.get_by_role("button", name="Send a test").click()
-    expect(page.get_by_text("A test is on its way.")).to_be_visible()
+    expect(page.get_by_text("Test sent.")).to_be_visible()
     deliver()
     assert len(webhook_receiver.requests) == 1
     page.reload()
     expect(page.get_by_role("table", name="Deliveries")).to_contain_text("sent")
-    channel.get_by_label("A job has completed").uncheck()
-    channel.get_by_role("button", name="Store").click()
-    expect(channel.get_by_label("A job has completed")).not_to_be_checked()
+    channel.get_by_label("A job of mine completed").uncheck()
+    channel.get_by_role("button", name="Save").click()
+    expect(channel.get_by_label("A job of mine completed")).not_to_be_checked()
     channel.get_by_role("button", name="Remove").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
-    expect(page.get_by_text("You have none yet.")).to_be_visible()
+    expect(page.get_by_text("No channels yet.")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -133,7 +133,7 @@ def test_the_browser_shows_a_notice_only_while_no_page_is_in_front(browse: Brows
     page.reload()
     is_live(page)
     page.get_by_role("button", name="Show notices in this browser").click()
-    expect(page.get_by_text("Notices are shown in this browser")).to_be_visible()
+    expect(page.get_by_text("This browser shows notices")).to_be_visible()
     is_live(page)
     page.wait_for_function(
         "navigator.locks.query().then(({held}) => held.some((one) => one.name.includes('in-front')))"

@@ -71,7 +71,7 @@ def test_it_is_paused_and_resumed_and_everybody_sees_why_nothing_starts(
     with watching.expect_request("**/queue/now") as request:
         passes.publish_queue()
     assert request.value.headers["x-reader"] == str(alice.pk)
-    expect(watching.get_by_text("The queue is paused: nothing starts until an admin resumes it.")).to_be_visible()
+    expect(watching.get_by_text("The queue is paused until an admin resumes it.")).to_be_visible()
     expect(watching.locator("#spoken")).to_contain_text("The queue is paused")
     roots.get_by_role("button", name="Resume").click()
     expect(roots.get_by_role("button", name="Pause")).to_be_visible()

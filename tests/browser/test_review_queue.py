@@ -104,13 +104,13 @@ def test_the_review_queue_fits_a_phone(browse: Browse, bob: User, waiting: list[
 def test_the_page_of_a_rule_shows_its_back_test(browse: Browse, root: User, waiting: list[ApprovalRequest]) -> None:
     rule = ApprovalRule.objects.get()
     page = browse(root, f"/admin/approvals/approvalrule/{rule.pk}/change/")
-    expect(page.get_by_role("heading", name="As it is stored, in the last 30 days")).to_be_visible()
+    expect(page.get_by_role("heading", name="As saved, in the last 30 days")).to_be_visible()
     expect(page.get_by_text("It would have held 5 of 5 jobs")).to_be_visible()
     keep(page, "review-rule")
     page.get_by_label("Job", exact=True).fill(waiting[0].job_id)
     with page.expect_popup() as opened:
         page.get_by_role("button", name="Try in a new tab").click()
-    expect(opened.value.get_by_text("holds it: It will cost about $96.00, more than $0.50.")).to_be_visible()
+    expect(opened.value.get_by_text("holds it: Estimated $96.00, above the $0.50 limit.")).to_be_visible()
     keep(opened.value, "review-rule-tried")
 
 
@@ -148,7 +148,7 @@ def test_what_others_decide_shows_at_once_and_loses_nothing_that_was_typed(
     assert decisions.approve(request_, user=carol, source=Source.API, notes="fine by me")
     expect(place.locator(f"#request-{request_.pk}")).to_contain_text("1 of 2 approvals")
     expect(idle.get_by_text("fine by me")).to_be_visible()
-    expect(typing.get_by_text("still waits; carol approved: 1 of 2 approvals: fine by me")).to_be_visible()
+    expect(typing.get_by_text("still needs approval; carol approved: 1 of 2 approvals: fine by me")).to_be_visible()
     expect(typing.get_by_label("Reason")).to_have_value("half a sentence")
 
     for request in waiting[1:]:

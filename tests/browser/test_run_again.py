@@ -65,7 +65,7 @@ def test_one_changes_a_number_and_the_other_sees_it(
     )
     expect(page.get_by_label("Name of the job")).to_have_value("flux-portraits-2")
     expect(page.get_by_label("Name of the run at the tracker")).to_have_value("portraits")
-    expect(page.get_by_text("Nothing is changed so far.")).to_be_visible()
+    expect(page.get_by_text("No changes yet.")).to_be_visible()
     # The editor takes the place of the field when its scripts are there.
     expect(text_of(page)).to_be_hidden()
     change(page, "0.0001", "5e-5")
@@ -91,7 +91,7 @@ def test_one_changes_a_number_and_the_other_sees_it(
     expect(theirs.get_by_role("heading", name="Run 1 of flux-portraits")).to_be_visible()
 
     stranger = browse(charlie, f"/jobs/new?parent={parent.pk}")
-    expect(stranger.get_by_role("heading", name="There is nothing here")).to_be_visible()
+    expect(stranger.get_by_role("heading", name="Page not found")).to_be_visible()
     expect(stranger.get_by_text("flux-portraits")).to_have_count(0)
     forgive(stranger, complaints, "404")
 

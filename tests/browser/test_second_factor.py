@@ -42,7 +42,7 @@ def with_authenticator(page: Page) -> str:
 
 def confirm(page: Page) -> None:
     """Type the password a second time."""
-    expect(page.get_by_role("heading", name="Confirm that it is you")).to_be_visible()
+    expect(page.get_by_role("heading", name="Confirm it’s you")).to_be_visible()
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Go on").click()
 
@@ -67,7 +67,7 @@ def test_a_passkey_is_made_and_signs_in_alone(browse: Browse, localhost: str, al
     expect(page.get_by_role("heading", name="Recovery codes")).to_be_visible()
     assert page.get_by_role("list", name="Recovery codes").get_by_role("listitem").count() == 10
     keep(page, "recovery-codes")
-    page.get_by_role("link", name="I have kept them").click()
+    page.get_by_role("link", name="I saved the codes").click()
     expect(page.get_by_text("Laptop")).to_be_visible()
     keep(page, "second-factor")
     assert violations(page) == []
@@ -114,11 +114,11 @@ def test_who_must_have_one_is_led_to_an_app_and_gets_in_with_it(
     keep(page, f"app-new-{width}-{scheme}")
     assert not is_wider_than_the_window(page)
     assert violations(page) == []
-    page.get_by_label("The code that the app shows").fill(code_of(secret))
-    page.get_by_role("button", name="Set it up").click()
+    page.get_by_label("Code from the app").fill(code_of(secret))
+    page.get_by_role("button", name="Set up").click()
     keep(page, f"recovery-codes-{width}-{scheme}")
     assert not is_wider_than_the_window(page)
-    page.get_by_role("link", name="I have kept them").click()
+    page.get_by_role("link", name="I saved the codes").click()
     page.goto("/queue")
     expect(page.get_by_role("heading", name="Queue")).to_be_visible()
 
@@ -127,7 +127,7 @@ def test_the_second_step_takes_the_code_of_the_app(browse: Browse, localhost: st
     secret = app_of(alice)
     page = browse(None, "/login", base_url=localhost, viewport={"width": 390, "height": 844})
     sign_in(page, alice)
-    code = page.get_by_label("Code of your app")
+    code = page.get_by_label("Code from your app")
     expect(code).to_be_focused()
     code.fill(code_of(secret))
     code.press("Enter")

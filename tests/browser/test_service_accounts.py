@@ -23,12 +23,12 @@ def maria(acme: Organization) -> User:
 
 def test_an_admin_gives_a_program_a_key_and_takes_it_back(browse: Browse, maria: User) -> None:
     page = browse(maria, "/organizations/acme/settings/service-accounts", reduced_motion="reduce")
-    expect(page.get_by_text("The organization has no service account.")).to_be_visible()
+    expect(page.get_by_text("No service accounts yet.")).to_be_visible()
     page.get_by_label("Name").fill("nightly")
-    page.get_by_role("button", name="Make the service account").click()
-    expect(page.get_by_text("The service account nightly is made.")).to_be_visible()
-    page.get_by_label("A new key for").fill("the build server")
-    page.get_by_role("button", name="Make the key").click()
+    page.get_by_role("button", name="Create service account").click()
+    expect(page.get_by_text("The service account nightly was created.")).to_be_visible()
+    page.get_by_label("Name").fill("the build server")
+    page.get_by_role("button", name="Create key").click()
     key = page.get_by_label("The new key").input_value()
     assert ApiKey.objects.get().user == ServiceAccount.objects.get().user
     for scheme in ("light", "dark"):
@@ -43,11 +43,11 @@ def test_an_admin_gives_a_program_a_key_and_takes_it_back(browse: Browse, maria:
     assert key not in page.content()
     page.get_by_role("button", name="Revoke").click()
     page.get_by_role("button", name="Revoke the key").click()
-    expect(page.get_by_text("The key is revoked.")).to_be_visible()
+    expect(page.get_by_text("Key revoked.")).to_be_visible()
     page.get_by_role("link", name="Service accounts").click()
     keep(page, "service-accounts-phone")
     page.get_by_role("link", name="nightly").click()
     page.get_by_role("button", name="Remove", exact=True).click()
     page.get_by_role("button", name="Remove it").click()
-    expect(page.get_by_text("The service account nightly is removed")).to_be_visible()
+    expect(page.get_by_text("The service account nightly was removed")).to_be_visible()
     assert violations(page) == []

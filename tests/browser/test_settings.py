@@ -67,11 +67,11 @@ def test_a_rule_is_made_tried_and_switched_off_by_keyboard(browse: Browse, maria
     page.get_by_role("button", name="Try the rule").press("Enter")
     expect(page.get_by_text("It would have held 1 of 1 job")).to_be_visible()
     look_at(page, "rule-tried")
-    page.get_by_role("button", name="Create the rule").press("Enter")
-    expect(page.get_by_role("status").get_by_text("The rule small gpus is stored.")).to_be_visible()
+    page.get_by_role("button", name="Create rule").press("Enter")
+    expect(page.get_by_role("status").get_by_text("Rule small gpus saved.")).to_be_visible()
     rule = page.get_by_role("article", name="small gpus")
     rule.get_by_role("button", name="Switch off small gpus").press("Enter")
-    expect(page.get_by_text("The rule small gpus is off.")).to_be_visible()
+    expect(page.get_by_text("Rule small gpus is off.")).to_be_visible()
     expect(rule.get_by_text("Off", exact=True)).to_be_visible()
     look_at(page, "rules-after")
     rule.get_by_role("link", name="Change").click()
@@ -81,14 +81,14 @@ def test_a_rule_is_made_tried_and_switched_off_by_keyboard(browse: Browse, maria
     page.get_by_role("button", name="Delete").click()
     look_at(page, "rule-question")
     page.get_by_role("button", name="Delete the rule").click()
-    expect(page.get_by_text("The rule small gpus is deleted.")).to_be_visible()
+    expect(page.get_by_text("Rule small gpus deleted.")).to_be_visible()
 
 
 def test_a_double_click_stores_once(browse: Browse, maria: User) -> None:
     page = is_live(browse(maria, f"{SETTINGS}/configs/new"))
     page.get_by_label("Name", exact=True).fill("twice")
     page.get_by_label("Config, as JSON").fill('{"max_train_steps": 1}')
-    page.get_by_role("button", name="Store the config").dblclick()
+    page.get_by_role("button", name="Save config").dblclick()
     expect(page.get_by_text("The config twice is stored.")).to_be_visible()
     assert TrainingConfig.objects.filter(name="twice").count() == 1
 
@@ -98,7 +98,7 @@ def test_a_mistake_is_shown_at_its_field(browse: Browse, maria: User, complaints
     page.get_by_label("Name", exact=True).fill("broken")
     # The editor would close a bracket that comes alone.
     page.get_by_label("Config, as JSON").fill('{"max_train_steps": ')
-    page.get_by_role("button", name="Store the config").click()
+    page.get_by_role("button", name="Save config").click()
     expect(page.get_by_label("Config, as JSON")).to_have_attribute("aria-invalid", "true")
     expect(page.get_by_text("This is no valid JSON: line 1")).to_be_visible()
     assert not TrainingConfig.objects.filter(name="broken").exists()

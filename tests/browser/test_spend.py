@@ -92,6 +92,6 @@ def test_a_bar_leads_to_its_day_and_a_job_that_ends_is_counted_at_once(
 
 def test_nothing_was_spent_yet(browse: Browse, alice: User) -> None:
     page = is_live(browse(alice, "/spend"))
-    expect(page.get_by_text("Nothing was spent in")).to_be_visible()
+    expect(page.get_by_text("Nothing spent in")).to_be_visible()
     assert violations(page) == []
     keep(page, "spend-empty")

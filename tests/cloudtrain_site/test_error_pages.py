@@ -20,7 +20,7 @@ MakeJob = Callable[..., Job]
 def test_an_unknown_address_has_our_page(client: Client) -> None:
     answer = client.get("/nowhere")
     assert answer.status_code == 404
-    assert b"There is nothing here" in answer.content
+    assert b"Page not found" in answer.content
 
 
 def test_an_error_page_asks_the_database_nothing(alice: User, django_assert_num_queries: Any, rf: Any) -> None:

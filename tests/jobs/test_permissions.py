@@ -151,7 +151,7 @@ def test_an_organization_in_which_one_may_not_submit_is_refused(mia: User, charl
         permissions.choose_organization(mia, "acme")
     with pytest.raises(ValidationError, match="belong to no organization called 'acme'"):
         permissions.choose_organization(charlie, "acme")
-    with pytest.raises(PermissionDenied, match="submit for no organization"):
+    with pytest.raises(PermissionDenied, match="submit jobs for any organization"):
         permissions.choose_organization(make_user("viktor", acme, Role.VIEWER))
 
 

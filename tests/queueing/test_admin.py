@@ -49,7 +49,7 @@ def test_the_list_is_in_the_real_order_with_the_reasons(enqueue: Enqueue, bob: U
 
 def test_a_priority_asks_for_its_reason(enqueue: Enqueue, bob: User) -> None:
     entry = enqueue()
-    assert "Back, changing nothing" in act(bob, "set_priority", entry)
+    assert "Cancel" in act(bob, "set_priority", entry)
     assert "This field is required" in act(bob, "set_priority", entry, answered="yes", priority=40)
     assert QueueEntry.objects.get().priority_override is None
     assert "1 reordered" in act(bob, "set_priority", entry, answered="yes", priority=40, reason="deadline")
@@ -89,14 +89,14 @@ def test_a_person_settles_what_is_unconfirmed(
 
 def test_what_is_not_unconfirmed_is_not_submitted_again(enqueue: Enqueue, bob: User) -> None:
     entry = enqueue()
-    assert "no longer, unconfirmed" in act(bob, "resubmit_entries", entry, answered="yes", reason="x")
-    assert "no longer, unconfirmed" in act(bob, "give_up_entries", entry, answered="yes", reason="x")
+    assert "not unconfirmed" in act(bob, "resubmit_entries", entry, answered="yes", reason="x")
+    assert "not unconfirmed" in act(bob, "give_up_entries", entry, answered="yes", reason="x")
     assert QueueEntry.objects.get().status == EntryStatus.PENDING
 
 
 def test_the_queue_is_paused_and_resumed_by_a_superuser_alone(enqueue: Enqueue, bob: User, root: User) -> None:
     entry = enqueue()
-    assert "a superuser does it" in act(bob, "pause_queue", entry)
+    assert "Only a superuser can do this" in act(bob, "pause_queue", entry)
     assert "The queue is paused" in act(root, "pause_queue", entry)
     assert "was paused already" in act(root, "pause_queue", entry)
     assert "The queue is going on" in act(root, "resume_queue", entry)
@@ -105,7 +105,7 @@ def test_the_queue_is_paused_and_resumed_by_a_superuser_alone(enqueue: Enqueue, 
 
 
 def test_a_pass_is_asked_for(enqueue: Enqueue, bob: User) -> None:
-    assert "A queue pass was asked for" in act(bob, "run_pass_now", enqueue())
+    assert "Eligible jobs start in a moment" in act(bob, "run_pass_now", enqueue())
 
 
 def test_limits_are_changed_on_record(root: User, bob: User) -> None:
@@ -148,9 +148,9 @@ def test_a_provider_is_drained_and_let_in_again_and_who_waits_reads_why(
     switch(bob, "drain")
     assert not ProviderLimit.objects.get().drained
     assert "1 drained" in switch(root, "drain")
-    assert "1 drained already" in switch(root, "drain")
+    assert "1 already drained" in switch(root, "drain")
     assert dispatch.run_pass() == 0
-    assert "replicate takes no new jobs at present: it is being drained." in page(bob, LIST)
+    assert "replicate is being drained and takes no new jobs." in page(bob, LIST)
     assert "1 taking jobs again" in switch(root, "let_in")
     assert "drained." not in page(bob, LIST)
     changes = AuditRecord.objects.filter(action="limit_changed").order_by("id")

@@ -58,7 +58,7 @@ class TestUnrunnable:
     def test_another_profile_waits_for_its_turn_alone(self, enqueue: Enqueue, client_of: ClientOf, alice: User) -> None:
         entry = enqueue(provider="lab", hardware_profile="h100")
         answer = client_of(alice).get(f"/api/queue/position/{entry.job_id}").json()
-        assert (answer["waiting_reason"], answer["blockers"]) == ("It starts in a moment.", [])
+        assert (answer["waiting_reason"], answer["blockers"]) == ("Starts in a moment.", [])
 
     def test_a_limit_is_named_behind_it(self, enqueue: Enqueue, client_of: ClientOf, alice: User) -> None:
         QueueState.objects.update_or_create(pk=1, defaults={"paused": True})
@@ -69,7 +69,7 @@ class TestUnrunnable:
     def test_the_job_page_says_what_would_help(self, enqueue: Enqueue, alice: User) -> None:
         entry = enqueue(provider="lab", hardware_profile="h100-x8")
         page = read_page(alice, f"/jobs/{entry.job_id}")
-        assert NO_GPU in page and "A node that can run it joins the cluster" in page
+        assert NO_GPU in page and "A suitable node must join the cluster" in page
 
 
 class TestHandedOver:

@@ -153,7 +153,7 @@ def test_what_cannot_be_looked_for_is_not_submitted_again(
     expire_leases()
     assert dispatch.settle_abandoned() == 0
     assert (provider.specs, state()) == ([], (JobStatus.PENDING, EntryStatus.DISPATCHING))
-    assert QueueEntry.objects.get().last_error == f"it could not be looked for: {word}"
+    assert QueueEntry.objects.get().last_error == f"could not be looked for: {word}"
 
 
 def test_of_two_who_settle_one_claim_the_later_one_leaves_it(enqueue: Enqueue, scripted: ScriptedProvider) -> None:

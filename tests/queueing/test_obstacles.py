@@ -48,13 +48,13 @@ def test_a_provider_that_can_take_it_is_no_reason_to_warn(warned: Callable[..., 
 
 def test_a_paused_queue(warned: Callable[..., list[str]]) -> None:
     QueueState.objects.update_or_create(pk=1, defaults={"paused": True})
-    assert warned() == ["The queue is paused: the job waits until an admin resumes it."]
+    assert warned() == ["The queue is paused. The job waits until an admin resumes it."]
 
 
 def test_a_provider_that_is_drained(warned: Callable[..., list[str]], token: None) -> None:
     ProviderLimit.objects.create(provider="replicate", drained=True)
     (warning,) = warned("replicate")
-    assert warning.startswith("Replicate takes no new jobs at present")
+    assert warning.startswith("Replicate is being drained")
     assert warned("local") == []
 
 
@@ -64,7 +64,9 @@ def test_a_provider_that_does_not_answer(
 ) -> None:
     until = timezone.now() + timedelta(minutes=1)
     ProviderConfig.objects.create(name="replicate", outage_failures=failures, outage_until=until)
-    assert warned("replicate") == [f"Replicate could not be reached {text}: the job may wait until it answers again."]
+    assert warned("replicate") == [
+        f"Replicate could not be reached {text}. The job may wait until Replicate answers again."
+    ]
 
 
 def test_a_provider_without_its_token(warned: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:

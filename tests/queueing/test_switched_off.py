@@ -43,15 +43,15 @@ def test_so_it_says(enqueue: Enqueue, scripted: ScriptedProvider, alice: User, c
     entry = enqueue()
     switch(on=False)
     answer = client_of(alice).get(f"/api/queue/position/{entry.job_id}").json()
-    sentence = "Scripted is switched off at present; the job goes when it is on again."
+    sentence = "Scripted is disabled. The job starts when it is enabled again."
     assert answer["waiting_reason"] == sentence
     assert answer["estimated_wait_seconds"] is None
     (blocker,) = answer["blockers"]
-    assert (blocker["kind"], blocker["lifted_by"]) == ("switched_off", "An admin switches the provider on again.")
+    assert (blocker["kind"], blocker["lifted_by"]) == ("switched_off", "An admin can enable the provider.")
     assert client_of(alice).get(f"/api/cloud/jobs/{entry.job_id}").json()["job"]["waiting_reason"] == sentence
     switch(on=True)
     answer = client_of(alice).get(f"/api/queue/position/{entry.job_id}").json()
-    assert answer["waiting_reason"] == "It starts in a moment."
+    assert answer["waiting_reason"] == "Starts in a moment."
 
 
 def test_what_runs_there_runs_on(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
@@ -73,7 +73,7 @@ def test_a_job_of_one_that_is_taken_away_waits_until_it_is_back(
         answer = client_of(alice).get(f"/api/queue/position/{entry.job_id}").json()
         (blocker,) = answer["blockers"]
         assert blocker["kind"] == "gone"
-        sentence = "There is no provider 'scripted' any more. The job goes when it is back."
+        sentence = "There is no provider 'scripted' any more. The job starts when the provider is back."
         assert sentence in blocker.values()
         assert answer["waiting_reason"] == sentence
     assert dispatch.run_pass() == 1

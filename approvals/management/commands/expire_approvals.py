@@ -14,11 +14,11 @@ from cloudtrain_site.states import Source
 class Command(BaseCommand):
     """Expire the approval requests whose deadline has passed."""
 
-    help = "Expire approval requests whose deadline has passed. Two of these at once do no harm."
+    help = "Expire approval requests whose deadline has passed. Can run several times at once."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="say how many are due, and change nothing")
-        parser.add_argument("--json", action="store_true", help="answer with one JSON object")
+        parser.add_argument("--dry-run", action="store_true", help="only print how many are due")
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, dry_run: bool, json: bool, **options: Any) -> None:
         count = expiry.due_requests().count() if dry_run else expiry.expire_due(source=Source.COMMAND)

@@ -47,7 +47,7 @@ class _CodeMixin(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["code"].widget.attrs = _ATTRIBUTES
-        self.fields["code"].label = "Code of your app, or a recovery code"
+        self.fields["code"].label = "Code from your app, or a recovery code"
 
     def clean_code(self) -> str:
         """Return the code. Raises ValidationError for a wrong or used one, PausedError after too many."""
@@ -85,7 +85,7 @@ class AddAppForm(ActivateTOTPForm):  # type: ignore[misc]
         self.user = kwargs.pop("user")
         forms.Form.__init__(self, *args, **kwargs)
         self.fields["code"].widget.attrs = {**_ATTRIBUTES, "inputmode": "numeric"}
-        self.fields["code"].label = "The code that the app shows"
+        self.fields["code"].label = "Code from the app"
         session, adapter = context.request.session, get_adapter()
         sealed = session.get(SECRET_SESSION_KEY) if self.is_bound else None
         self.secret = adapter.decrypt(sealed) if sealed else generate_totp_secret()

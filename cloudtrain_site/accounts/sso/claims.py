@@ -89,7 +89,7 @@ def _mail_of(sso: SingleSignOn, claims: Mapping[str, Any]) -> str:
     try:
         validate_email(mail)
     except ValidationError:
-        raise SignOnError("The identity provider gave no mail address for you.", code="mail_missing") from None
+        raise SignOnError("The identity provider sent no mail address.", code="mail_missing") from None
     if not sso.mail_is_confirmed and claims.get("email_verified") not in (True, "true"):
         raise SignOnError(
             "The identity provider has not confirmed your mail address. Confirm it there, then try again.",

@@ -62,9 +62,7 @@ def connect(sso: SingleSignOn, identity: Identity, user: User) -> None:
     with transaction.atomic():
         link = SocialAccount.objects.filter(provider=sso.issuer, uid=identity.subject).first()
         if link is not None and link.user_id != user.pk:
-            raise SignOnError(
-                "That account at the identity provider belongs to another account here.", code="linked_elsewhere"
-            )
+            raise SignOnError("That account is already connected to another account here.", code="linked_elsewhere")
         if link is None and SocialAccount.objects.filter(provider=sso.issuer, user=user).exists():
             raise SignOnError(
                 "Your account is connected to another account at the identity provider. Disconnect that one first.",

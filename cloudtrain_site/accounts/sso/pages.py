@@ -110,7 +110,7 @@ def callback(request: HttpRequest, sso: SingleSignOn) -> HttpResponse:
     state = statekit.unstash_state(request, provider_id=sso.issuer, state_id=state_id)
     if state is None:
         raise SignOnError(
-            "This sign-in was not begun in this browser, or it took more than ten minutes. Begin again.",
+            "This sign-in was started in another browser, or took more than ten minutes. Start again.",
             code="state_unknown",
             status_code=400,
         )
@@ -118,7 +118,7 @@ def callback(request: HttpRequest, sso: SingleSignOn) -> HttpResponse:
         raise TokenRefusedError("the answer is of another issuer")
     if "error" in request.GET or "code" not in request.GET:
         raise SignOnError(
-            "The identity provider ended the sign-in. Begin again, or ask whoever runs it.",
+            "The identity provider ended the sign-in. Start again, or ask its operator.",
             code="provider_refused",
             detail=request.GET.get("error", "no code")[:100],
         )
@@ -197,7 +197,7 @@ def _signed_in(
 
 def _connected(request: HttpRequest, sso: SingleSignOn, identity: Identity, user_id: int) -> HttpResponse:
     if request.user.pk != user_id:
-        raise SignOnError("You were signed out meanwhile, so nothing was connected.", code="signed_out")
+        raise SignOnError("You were signed out, so nothing was connected.", code="signed_out")
     connect(sso, identity, current_user(request))
     return redirect("account")
 

@@ -70,9 +70,9 @@ def _sum_of(act: ListAct, jobs: Sequence[Job]) -> str:
     if act.is_costly:
         known = [job.estimated_cost_usd for job in jobs if job.estimated_cost_usd is not None]
         more = ", and some can’t be estimated" if len(known) < len(jobs) else ""
-        return f"Estimated {money(sum(known, Decimal(0)))} together{more}."
+        return f"Estimated {money(sum(known, Decimal(0)))} in total{more}."
     more = ", and the cost of some is not known" if any(job.cost_doubt for job in jobs) else ""
-    return f"They have cost {money(sum((job.cost_usd for job in jobs), Decimal(0)))} together{more}."
+    return f"Cost so far: {money(sum((job.cost_usd for job in jobs), Decimal(0)))} in total{more}."
 
 
 def _do(act: ListAct, jobs: Sequence[Job], objections: Mapping[str, str], request: HttpRequest) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from jobs.extensions import ListAct
 from jobs.models import Job
 from jobs.tags.tagging import set_tags, tags_by_job
 
-NOT_THEIRS = "Only its submitter, a lead or an admin may change it."
+NOT_THEIRS = "Only the submitter, a lead or an admin can change this job."
 
 
 def _cancel_objections(jobs: Sequence[Job], user: User) -> Mapping[str, str]:
     return {
-        row.id: "It is being cancelled already." if row.kind == "cancelling" else _objection(row, "It has ended.")
+        row.id: "Already being cancelled." if row.kind == "cancelling" else _objection(row, "The job has ended.")
         for row in make_rows(jobs, user)
         if not row.may_cancel
     }
@@ -27,14 +27,14 @@ def _cancel_objections(jobs: Sequence[Job], user: User) -> Mapping[str, str]:
 
 def _delete_objections(jobs: Sequence[Job], user: User) -> Mapping[str, str]:
     return {
-        row.id: _objection(row, "It has not ended. Cancel it first.")
+        row.id: _objection(row, "The job has not ended. Cancel it first.")
         for row in make_rows(jobs, user)
         if not row.may_delete
     }
 
 
 def _tag_objections(jobs: Sequence[Job], user: User) -> Mapping[str, str]:
-    lonely = {job.pk: "It belongs to no organization, so it has no tags." for job in jobs if not job.organization_id}
+    lonely = {job.pk: "Jobs without an organization have no tags." for job in jobs if not job.organization_id}
     return {row.id: NOT_THEIRS for row in make_rows(jobs, user) if not row.may_change} | lonely
 
 
@@ -44,12 +44,12 @@ def _objection(row: Row, of_its_state: str) -> str:
 
 def _cancel(job: Job, user: User, fields: Mapping[str, str]) -> None:
     if not lifecycle.request_cancel(job, actor=Actor.of(user), source=Source.DASHBOARD):
-        raise Conflict("It has ended.")
+        raise Conflict("The job has ended.")
 
 
 def _delete(job: Job, user: User, fields: Mapping[str, str]) -> None:
     if not lifecycle.delete(job, actor=Actor.of(user), source=Source.DASHBOARD):
-        raise Conflict("It has not ended, or is deleted.")
+        raise Conflict("The job has not ended, or was deleted.")
 
 
 def _tag(job: Job, user: User, fields: Mapping[str, str]) -> None:
@@ -67,7 +67,7 @@ def register_all() -> None:
             "cancelled",
             _cancel_objections,
             _cancel,
-            text="They stop and can’t be resumed. What they have cost stays.",
+            text="The jobs stop and can’t be resumed. Their cost so far stays.",
             is_dangerous=True,
         ),
         order=10,
@@ -80,7 +80,7 @@ def register_all() -> None:
             "deleted",
             _delete_objections,
             _delete,
-            text="They leave every list, and their logs and their files on the server are removed. Their cost stays "
+            text="The jobs disappear from every list. Their logs and files on the server are removed. Their cost stays "
             "counted.",
             is_dangerous=True,
         ),

@@ -38,12 +38,12 @@ def save_view(name: str, parameters: QueryDict, *, by: User, organization: Organ
     try:
         with unit_of_work():
             if by.saved_views.count() >= MOST_OF_ONE:
-                raise Conflict(f"You have {MOST_OF_ONE} saved views, the most one may have. Remove one first.")
+                raise Conflict(f"You have {MOST_OF_ONE} saved views, the maximum. Remove one first.")
             view.save(force_insert=True)
             if organization is not None:
                 record("view_shared", view, by=by, organization=organization, after={"name": view.name})
     except IntegrityError as error:
-        raise Conflict(f"There is a view {view.name} already.", code="name_taken") from error
+        raise Conflict(f"You already have a view {view.name}.", code="name_taken") from error
     return view
 
 
@@ -64,7 +64,7 @@ def remove_view(view_id: int, *, by: User, teams: Sequence[Team]) -> SavedView:
         if view is None:
             raise Http404
         if not may_remove(view, by, teams):
-            raise ValidationError("Only who made this view, or an admin of its organization, removes it.")
+            raise ValidationError("Only its author or an admin of its organization can remove this view.")
         if view.organization is not None:
             record("view_removed", view, by=by, organization=view.organization, before={"name": view.name})
         SavedView.objects.filter(pk=view.pk).delete()

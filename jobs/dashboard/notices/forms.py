@@ -64,15 +64,15 @@ def act_on(owner: Owner, channel: Channel, posted: QueryDict) -> tuple[str, str]
     act = posted.get("act", "")
     if act == "test":
         channels.send_test(owner, channel)
-        return "A test is on its way. The deliveries below tell what becomes of it.", ""
+        return "Test sent. See the deliveries below.", ""
     if act == "remove":
         channels.remove_channel(owner, channel)
-        return "The channel is removed.", ""
+        return "Channel removed.", ""
     if act == "secret":
-        return "The secret is replaced. For a day the one before signs too.", channels.rotate_secret(owner, channel)
+        return "Secret replaced. The old one stays valid for a day.", channels.rotate_secret(owner, channel)
     if act in ("on", "off"):
         channels.change_channel(owner, channel, on=act == "on")
-        return f"The channel is {act}.", ""
+        return f"Channel {act}.", ""
     channels.change_channel(owner, channel, muted=muted_in(posted))
     return "Stored.", ""
 

@@ -24,7 +24,7 @@ def notices(page: SettingsPage) -> HttpResponse:
     form = ChannelForm(owner_of(page), page.request.POST if page.is_post else None)
     made = form.add_to(owner_of(page)) if page.is_post else None
     if made is not None and not made.secret:
-        return page.done("The channel is added. Send a test to see whether it arrives.")
+        return page.done("Channel added. Send a test to check it.")
     is_refused = page.is_post and made is None
     return _render(page, ChannelForm(owner_of(page)) if made else form, made, status=400 if is_refused else 200)
 

@@ -54,7 +54,7 @@ def notices(request: HttpRequest, user: User) -> HttpResponse:
     form = ChannelForm(owner, request.POST if request.method == "POST" else None)
     made = form.add_to(owner) if request.method == "POST" else None
     if made is not None and not made.secret:
-        messages.success(request, "The channel is added. Send a test to see whether it arrives.")
+        messages.success(request, "Channel added. Send a test to check it.")
         return redirect("notices")
     is_refused = request.method == "POST" and made is None
     return _render(request, user, ChannelForm(owner) if made else form, made, status=400 if is_refused else 200)
@@ -84,7 +84,7 @@ def mail(request: HttpRequest, user: User) -> HttpResponse:
     """Store which kinds are mailed, or send a test."""
     if request.POST.get("act") == "test":
         channels.send_test(Owner(user), None)
-        messages.success(request, f"A test is on its way to {user.email}.")
+        messages.success(request, f"Test sent to {user.email}.")
     else:
         muted = muted_in(request.POST)
         change_preferences(user, mail={name: name not in muted for name in notice_choices(user)})
@@ -96,7 +96,7 @@ def mail(request: HttpRequest, user: User) -> HttpResponse:
 def browser(request: HttpRequest, user: User) -> HttpResponse:
     """Have notices shown by the browsers in which the reader has open pages."""
     channels.add_channel(Owner(user), ChannelKind.BROWSER)
-    messages.success(request, "Notices are shown in this browser while a page of the site is open and not in front.")
+    messages.success(request, "This browser shows notices while a page of the site is open in the background.")
     return redirect("notices")
 
 

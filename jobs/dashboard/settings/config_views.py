@@ -111,7 +111,7 @@ def delete_config(page: SettingsPage, config_id: int) -> HttpResponse:
     _require_submitter(page)
     found = _find(page, config_id)
     remove_config(found, by=page.user)
-    return page.done(f"The config {found} is deleted. Jobs that were made from it keep theirs.")
+    return page.done(f"The config {found} was deleted. Existing jobs keep their configs.")
 
 
 def _may_store(page: SettingsPage) -> bool:
@@ -120,7 +120,7 @@ def _may_store(page: SettingsPage) -> bool:
 
 def _require_submitter(page: SettingsPage) -> None:
     if not _may_store(page):
-        raise PermissionDenied(f"A viewer of {page.organization} may look at its configs, not change them.")
+        raise PermissionDenied(f"Viewers of {page.organization} can't change its configs.")
 
 
 def _find(page: SettingsPage, config_id: int) -> TrainingConfig:

@@ -55,7 +55,7 @@ def _rows(page: SettingsPage, organization: Organization | None) -> list[Any]:
 def take_discovered(page: SettingsPage, provider: str) -> HttpResponse:
     """Give the organization what is discovered at a provider from now on, and what belongs to nobody yet."""
     if not is_superuser(page.user):
-        raise PermissionDenied("Superusers say whose discovered jobs are: the provider's account is the site's.")
+        raise PermissionDenied("Only superusers assign discovered jobs to organizations.")
     if provider not in where_to_discover():
         raise Http404
     change_settings(provider, {"discovery_organization": page.organization.name}, by=page.user)
@@ -86,7 +86,7 @@ def discard(page: SettingsPage, job_id: str) -> HttpResponse:
     job = _find(page.organization, job_id)
     if not lifecycle.delete(job, actor=Actor.of(page.user), source=current_source()):
         return page.refused(f"The job {job.config_name} has not ended. Cancel it on its page first.")
-    return page.done(f"The job {job.config_name} is deleted. What it cost stays counted.")
+    return page.done(f"The job {job.config_name} was deleted. Its cost stays counted.")
 
 
 def _find(organization: Organization | None, job_id: str) -> Job:

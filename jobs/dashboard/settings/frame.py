@@ -86,7 +86,7 @@ def _open(request: HttpRequest, name: str, section: str) -> SettingsPage:
 
 
 def only_admins(organization: Organization) -> str:
-    return f"Only admins of {organization} see and change this. Its members page names them."
+    return f"Only admins of {organization} can see this page. The members page lists them."
 
 
 def _sections_for(shown: SettingsPage) -> list[dict[str, Any]]:
@@ -124,7 +124,7 @@ def settings(request: HttpRequest) -> HttpResponse:
     teams = teams_of(request.user)
     first = next((team for team in teams if team.role == Role.ADMIN), teams[0] if teams else None)
     if first is None:
-        raise PermissionDenied("You belong to no organization. An admin of one can invite you.")
+        raise PermissionDenied("You aren't in an organization yet. An admin of one can invite you.")
     return redirect("settings-of", organization=first.name)
 
 

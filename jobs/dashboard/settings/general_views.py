@@ -25,23 +25,23 @@ class GeneralForm(forms.Form):
     """The choices are those of this moment; the verb checks them."""
 
     time_zone = forms.ChoiceField(
-        help_text="Days and months of costs and budgets begin and end there.",
+        help_text="Days and months of costs and budgets follow this time zone.",
         widget=forms.Select(attrs={"class": "input"}),
     )
     default_provider = forms.ChoiceField(
         required=False,
-        help_text="Where a job goes that names no provider. The page of a new job begins with it.",
+        help_text="The default provider of new jobs.",
         widget=forms.Select(attrs={"class": "input"}),
     )
     default_hardware = forms.ChoiceField(
         required=False,
-        help_text="What such a job runs on. It must be a profile of that provider.",
+        help_text="The default hardware of new jobs, a profile of that provider.",
         widget=forms.Select(attrs={"class": "input"}),
     )
     second_factor_required = forms.BooleanField(
         required=False,
-        label="Demand a second factor",
-        help_text="Members without one set it up before they do anything else.",
+        label="Require a second factor",
+        help_text="Members without one must set it up first.",
     )
 
     def __init__(self, data: QueryDict | None, organization: Organization) -> None:
@@ -93,4 +93,4 @@ def _store(page: SettingsPage, values: dict[str, Any]) -> HttpResponse:
     with unit_of_work():
         page.check_stamp(*_values(lock_organization(page.organization)))
         is_changed = change_organization(page.organization, values, by=page.user)
-    return page.done("The settings are stored." if is_changed else "Nothing has changed.")
+    return page.done("Settings saved." if is_changed else "No changes.")

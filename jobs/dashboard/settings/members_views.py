@@ -28,7 +28,7 @@ class InvitationForm(forms.Form):
     email = forms.EmailField(
         required=False,
         label="Mail address",
-        help_text="Only a person with this address may accept. Empty: whoever has the link.",
+        help_text="Only a person with this address can accept. Leave empty for anybody with the link.",
         widget=forms.EmailInput(attrs={"class": "input", "autocomplete": "off"}),
     )
     role = forms.ChoiceField(
@@ -83,7 +83,7 @@ def invite_member(page: SettingsPage) -> HttpResponse:
 def withdraw_invitation(page: SettingsPage, invitation_id: int) -> HttpResponse:
     page.require_admin()
     invitation = withdraw(page.organization, invitation_id, by=page.user)
-    return page.done(f"The invitation {_of(invitation)} is withdrawn: its link leads nowhere now.")
+    return page.done(f"The invitation {_of(invitation)} was withdrawn. Its link no longer works.")
 
 
 @settings_page(SECTION, "POST")
@@ -114,7 +114,7 @@ def remove(page: SettingsPage, user_id: int) -> HttpResponse:
     if not page.is_post or not form.is_valid():
         return _ask(page, member, form)
     cancelled = remove_member(page.organization, member.user, by=page.user, jobs=_choice(form))
-    return page.done(f"{member.user} is no member of {page.organization} any more.{_cancelled_text(cancelled)}")
+    return page.done(f"{member.user} was removed from {page.organization}.{_cancelled_text(cancelled)}")
 
 
 @settings_page(SECTION)

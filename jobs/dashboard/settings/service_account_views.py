@@ -37,7 +37,7 @@ class ServiceAccountForm(forms.Form):
 
 class ServiceKeyForm(forms.Form):
     name = forms.CharField(
-        label="A new key for",
+        label="Name",
         max_length=100,
         validators=[readable_name],
         widget=forms.TextInput(attrs={"class": "input", "autocomplete": "off", "placeholder": "the build server"}),
@@ -64,7 +64,7 @@ def accounts(page: SettingsPage) -> HttpResponse:
     if page.is_post and form.is_valid():
         name, role = form.cleaned_data["name"], Role(form.cleaned_data["role"])
         made = service_accounts.make_service_account(page.organization, name, role, by=page.user)
-        done = f"The service account {made} is made. Make a key for it here."
+        done = f"The service account {made} was created. Create a key for it here."
         return page.done(done, page.address(ACCOUNT, account=made.name))
     context = {"accounts": service_accounts.service_accounts_of(page.organization), "form": form}
     return page.render("settings/service_accounts.html", context, status=400 if page.is_post else 200)
@@ -93,7 +93,7 @@ def _shown(page: SettingsPage, found: ServiceAccount, context: dict[str, Any], *
 def remove(page: SettingsPage, account: str) -> HttpResponse:
     found = service_accounts.find_service_account(page.organization, account)
     service_accounts.remove_service_account(found, by=page.user)
-    return page.done(f"The service account {found} is removed, and its keys are revoked. Its jobs go on.")
+    return page.done(f"The service account {found} was removed and its keys revoked. Its jobs continue.")
 
 
 @settings_page(SECTION, "POST")
@@ -101,4 +101,4 @@ def revoke(page: SettingsPage, account: str, key_id: str) -> HttpResponse:
     found = service_accounts.find_service_account(page.organization, account)
     if not service_accounts.revoke_service_key(found, key_id, by=page.user):
         raise Http404
-    return page.done("The key is revoked.", page.address(ACCOUNT, account=found.name))
+    return page.done("Key revoked.", page.address(ACCOUNT, account=found.name))

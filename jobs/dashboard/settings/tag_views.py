@@ -33,7 +33,7 @@ def tags(page: SettingsPage) -> HttpResponse:
             except ValidationError as error:
                 form.add_error(None, error)
             else:
-                return page.done(f"The tag {tag} is added.")
+                return page.done(f"Tag {tag} added.")
     context = {"tags": tags_of(page.organization), "form": form, "most": MAX_TAGS}
     return page.render("settings/tags.html", context, status=400 if page.is_post else 200)
 
@@ -57,7 +57,7 @@ def remove(page: SettingsPage, tag_id: int) -> HttpResponse:
     page.require_admin()
     tag = _find(page, tag_id)
     remove_tag(tag, by=page.user)
-    return page.done(f"The tag {tag} is removed. The jobs that carried it stay.")
+    return page.done(f"The tag {tag} was removed. Its jobs stay.")
 
 
 def _find(page: SettingsPage, tag_id: int) -> Tag:

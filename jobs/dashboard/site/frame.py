@@ -30,7 +30,7 @@ SECTIONS: Mapping[str, str] = {
 }
 ROWS_PER_PAGE = 50
 MAX_SEARCH_CHARS = 150
-FOR_SUPERUSERS = "Only superusers see this page."
+FOR_SUPERUSERS = "Only superusers can see this page."
 
 
 @dataclass(frozen=True, slots=True)

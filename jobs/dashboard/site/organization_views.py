@@ -29,7 +29,7 @@ SECTION = "site-organizations"
 class NameForm(forms.Form):
     name = forms.CharField(
         max_length=100,
-        help_text="Letters, digits, hyphens and underscores. It stands in addresses.",
+        help_text="Letters, digits, hyphens and underscores. The name is part of addresses.",
         widget=forms.TextInput(attrs={"class": "input", "autocomplete": "off", "spellcheck": "false"}),
     )
 
@@ -53,7 +53,7 @@ def organizations(page: SitePage) -> HttpResponse:
         except ValidationError as error:
             form.add_error(None, error)
         else:
-            return page.done(f"The organization {made} is made. Invite its first admin.", page.members_of(made))
+            return page.done(f"The organization {made} was created. Invite its first admin.", page.members_of(made))
     listed = pages_of(page.request, organizations_by_name(page.search))
     return page.render("site/organizations.html", {"form": form, **listed}, status=400 if page.is_post else 200)
 
@@ -90,9 +90,7 @@ def close_organization(page: SitePage, organization: str) -> HttpResponse:
 def reopen_organization(page: SitePage, organization: str) -> HttpResponse:
     found = _find(organization)
     reopen(found, by=page.user)
-    return page.done(
-        f"The organization {found} is open again. Its members have the roles they had.", _address(page, found)
-    )
+    return page.done(f"The organization {found} is open again. Members keep their roles.", _address(page, found))
 
 
 @site_page(SECTION, "POST")
@@ -101,7 +99,7 @@ def remove_organization(page: SitePage, organization: str) -> HttpResponse:
     found = _find(organization)
     page.check_stamp(what_deletion_takes(found).takes)
     delete_organization(found, by=page.user)
-    return page.done(f"The organization {organization} is deleted.")
+    return page.done(f"Organization {organization} deleted.")
 
 
 def _find(name: str) -> Organization:

@@ -36,9 +36,9 @@ def set_active(page: SitePage, user_id: int) -> HttpResponse:
     back = page.address("site-person", user_id=user_id)
     if page.request.POST.get("active") == "yes":
         is_changed = reactivate_user(found, by=page.user)
-        return page.done(f"{found} has access again." if is_changed else f"{found} has access already.", back)
+        return page.done(f"{found} has access again." if is_changed else f"{found} already has access.", back)
     is_changed = deactivate_user(found, by=page.user)
-    return page.done(f"{found} is deactivated." if is_changed else f"{found} was deactivated already.", back)
+    return page.done(f"{found} is deactivated." if is_changed else f"{found} is already deactivated.", back)
 
 
 @site_page(SECTION, "POST")
@@ -48,9 +48,9 @@ def set_superuser(page: SitePage, user_id: int) -> HttpResponse:
     back = page.address("site-person", user_id=user_id)
     if page.request.POST.get("superuser") == "yes":
         is_changed = make_superuser(found, by=page.user)
-        return page.done(f"{found} is a superuser now." if is_changed else f"{found} is a superuser already.", back)
+        return page.done(f"{found} is a superuser now." if is_changed else f"{found} is already a superuser.", back)
     is_changed = end_superuser(found, by=page.user)
-    return page.done(f"{found} is no superuser any more." if is_changed else f"{found} is no superuser.", back)
+    return page.done(f"{found} is no longer a superuser." if is_changed else f"{found} isn't a superuser.", back)
 
 
 @site_page(SECTION, "GET", "HEAD")

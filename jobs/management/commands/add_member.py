@@ -27,16 +27,16 @@ ORGANIZATION_NAMES = "an organization's name has 1 to 100 letters from a to z, d
 class Command(BaseCommand):
     """Give a user a role in an organization, or another one."""
 
-    help = "Put USER into ORGANIZATION as ROLE; again with another role changes it."
+    help = "Add USER to ORGANIZATION as ROLE, or change the role of a member."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """USER, ORGANIZATION, ROLE, --create, --email and --password."""
         parser.add_argument("user", metavar="USER")
         parser.add_argument("organization", metavar="ORGANIZATION")
         parser.add_argument("role", metavar="ROLE", choices=Role.values, help=", ".join(Role.values))
-        parser.add_argument("--create", action="store_true", help="make the user and the organization if need be")
+        parser.add_argument("--create", action="store_true", help="create what doesn't exist yet")
         parser.add_argument("--email", default="", help="the new user's mail address")
-        parser.add_argument("--password", help="the new user's password; left out, it is asked for twice")
+        parser.add_argument("--password", help="the new user's password (default: asked for twice)")
 
     def handle(self, *args: Any, user: str, organization: str, role: str, **options: Any) -> None:
         """Write the membership. Raises CommandError for what is missing without --create."""
@@ -95,9 +95,9 @@ def _make_team(name: str, *, create: bool) -> Organization:
 
 def _typed_password(name: str) -> str:
     if not sys.stdin.isatty():
-        raise CommandError("Give --password: there is no terminal to ask for one on.")
+        raise CommandError("There is no terminal to ask for a password. Use --password.")
     password = getpass.getpass(f"Password for {name}: ")
-    if getpass.getpass("The same again: ") != password:
+    if getpass.getpass("Repeat the password: ") != password:
         raise CommandError("The two passwords differ. Nobody was added.")
     return password
 

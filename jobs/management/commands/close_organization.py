@@ -24,7 +24,7 @@ class Command(BaseCommand):
         """ORGANIZATION, --running and --reopen."""
         parser.add_argument("organization", metavar="ORGANIZATION")
         parser.add_argument(
-            "--running", choices=RunningJobs.values, default=RunningJobs.FINISH, help="what becomes of running jobs"
+            "--running", choices=RunningJobs.values, default=RunningJobs.FINISH, help="what to do with running jobs"
         )
         parser.add_argument("--reopen", action="store_true", help="reopen it instead")
 

@@ -22,12 +22,12 @@ DEFAULT_DAYS = 365
 class Command(BaseCommand):
     """Print a new key, alone on its line."""
 
-    help = "Make an API key for USER and print it, once: only a digest of it is kept."
+    help = "Create an API key for USER and print it once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", metavar="USER")
         parser.add_argument("--name", default="", help="what the key is for")
-        parser.add_argument("--days", type=int, default=DEFAULT_DAYS, help="how long it is valid; left out: 365")
+        parser.add_argument("--days", type=int, default=DEFAULT_DAYS, help="days until the key expires (default: 365)")
         parser.add_argument(
             "--scope",
             action="append",
@@ -36,7 +36,7 @@ class Command(BaseCommand):
             help="what it may do; may be repeated; left out: all of " + ", ".join(Scope.values),
         )
         parser.add_argument(
-            "--organization", metavar="NAME", help="the one in which it sees and acts; left out: all of the user's"
+            "--organization", metavar="NAME", help="limit the key to this organization (default: all of the user's)"
         )
 
     def handle(self, *args: Any, user: str, name: str, days: int, **options: Any) -> None:
@@ -61,5 +61,5 @@ class Command(BaseCommand):
 def _organization_id(owner: User, name: str) -> int:
     organization_id = organizations_of(owner).filter(name=name).values_list("pk", flat=True).first()
     if organization_id is None:
-        raise CommandError(f"{owner} belongs to no organization called {name!r}.")
+        raise CommandError(f"{owner} isn't a member of an organization called {name!r}.")
     return organization_id

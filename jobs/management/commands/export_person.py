@@ -13,7 +13,7 @@ from cloudtrain_site.people.export import document
 class Command(BaseCommand):
     """Write the document to the standard output, as it is read."""
 
-    help = "Write what is stored about the person NAME to the standard output, as JSON."
+    help = "Print all data stored about the person NAME as JSON."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", metavar="NAME")

@@ -24,7 +24,7 @@ NOTHING = "-"
 class Command(BaseCommand):
     """Tables for people, or JSON. It asks no cluster: it prints what the background last saw."""
 
-    help = "List the site's own processes and the providers with their nodes, as they were last seen."
+    help = "List the site's own processes and the providers with their nodes, as last seen."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="one JSON object with processes and providers")
@@ -49,7 +49,7 @@ def _page(processes: Sequence[ProcessReport], providers: Sequence[InstanceReport
     if processes:
         yield from _table(PROCESS_HEADS, [_process_row(one) for one in processes])
     else:
-        yield "No web or background process runs."
+        yield "No web or background process is running."
     yield ""
     yield from _table(PROVIDER_HEADS, [_provider_row(one) for one in providers])
     for one in providers:

@@ -16,14 +16,12 @@ from jobs.organizations.removal import Removal, remove_person, what_removal_take
 class Command(BaseCommand):
     """List what a removal would do; with --apply, do it."""
 
-    help = "Remove the person NAME: list what that would take, and with --apply do it. It can't be undone."
+    help = "Remove the person NAME. Lists what would be removed; --apply does it. This can't be undone."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", metavar="NAME")
-        parser.add_argument("--apply", action="store_true", help="do it; left out, it is only listed")
-        parser.add_argument(
-            "--cancel-jobs", action="store_true", help="cancel their jobs that did not end yet, instead of refusing"
-        )
+        parser.add_argument("--apply", action="store_true", help="do it (default: only list it)")
+        parser.add_argument("--cancel-jobs", action="store_true", help="cancel their active jobs instead of refusing")
 
     def handle(self, *args: Any, name: str, apply: bool, cancel_jobs: bool, **options: Any) -> None:
         """Raises CommandError for a name that no user has, and for somebody who can't be removed now."""

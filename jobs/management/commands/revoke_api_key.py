@@ -15,17 +15,17 @@ from cloudtrain_site.models import ApiKey
 class Command(BaseCommand):
     """Revoke one key, by what it begins with, or all keys of a user."""
 
-    help = "Revoke the API key that begins with ID, or every key of a user. It stops working at once."
+    help = "Revoke the API key that begins with ID, or every key of a user. The key stops working at once."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("id", metavar="ID", nargs="?", help="what the key begins with, as its owner's page shows")
+        parser.add_argument("id", metavar="ID", nargs="?", help="the beginning of the key, as on its owner's page")
         parser.add_argument("--user", metavar="USER", help="revoke all keys of this user instead")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Revoke them. Raises CommandError for a key or a user that isn't there, and for both or neither."""
         key_id, user = options["id"], options["user"]
         if bool(key_id) == bool(user):
-            raise CommandError("Give the beginning of one key, or --user for all keys of a user.")
+            raise CommandError("Enter the beginning of a key, or --user for all keys of a user.")
         if user:
             self.stdout.write(_revoke_all(user))
             return

@@ -31,8 +31,8 @@ class Command(BaseCommand):
     help = "Discover jobs at a provider, or refresh the active ones."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--provider", choices=names(), default=None, help="default: all that can be asked")
-        parser.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help="how many of the newest to look at")
+        parser.add_argument("--provider", choices=names(), default=None, help="default: all providers")
+        parser.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help="how many of the newest jobs to look at")
         parser.add_argument("--active", action="store_true", help="refresh the jobs that have not ended")
         parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
 

@@ -15,9 +15,9 @@ from queueing.budgets import editing
 from queueing.models import LARGEST_BUDGET, Action, Budget, Period
 
 ACTIONS = {
-    Action.HOLD: "Hold: nothing new starts, and what runs is left alone",
-    Action.FINISH: "Finish: nothing new starts, and who runs something is warned",
-    Action.CANCEL: "Cancel: nothing new starts, and what runs is cancelled",
+    Action.HOLD: "Hold: no new job starts, running jobs continue",
+    Action.FINISH: "Finish: no new job starts, submitters of running jobs are warned",
+    Action.CANCEL: "Cancel: no new job starts, running jobs are cancelled",
 }
 
 
@@ -29,9 +29,9 @@ class ThresholdsField(forms.CharField):
         parts = [part for part in re.split(r"[\s,;%]+", super().to_python(value) or "") if part]
         percents = [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) <= 4]
         if len(percents) < len(parts) or not all(1 <= percent <= editing.MAX_PERCENT for percent in percents):
-            raise forms.ValidationError(f"Name whole percents from 1 to {editing.MAX_PERCENT}, such as 50, 80, 100.")
+            raise forms.ValidationError(f"Enter whole percents from 1 to {editing.MAX_PERCENT}, such as 50, 80, 100.")
         if len(percents) > editing.MAX_THRESHOLDS:
-            raise forms.ValidationError(f"Name at most {editing.MAX_THRESHOLDS} percents.")
+            raise forms.ValidationError(f"Enter at most {editing.MAX_THRESHOLDS} percents.")
         return editing.checked_thresholds(percents)
 
     def prepare_value(self, value: Any) -> Any:
@@ -51,8 +51,8 @@ class ChangeForm(forms.Form):
     )
     action = forms.ChoiceField(
         choices=list(ACTIONS.items()),
-        label="When all of it is spent",
-        help_text="Nothing new starts from the moment all is spent or set aside for jobs that run.",
+        label="When spent",
+        help_text="No new job starts once the budget is spent or reserved for running jobs.",
         widget=forms.RadioSelect,
         initial=Action.HOLD,
     )
@@ -60,14 +60,14 @@ class ChangeForm(forms.Form):
         max_length=100,
         required=False,
         label="Thresholds, in percent",
-        help_text="Each is told once a period: from 80 % on to the admins, by mail, and to members on their pages.",
+        help_text="Each sends one notice a period: from 80 % on to admins by mail, and to members on their pages.",
         widget=forms.TextInput(attrs={"class": "input"}),
         initial=[50, 80, 100],
     )
     site_zone = forms.ChoiceField(
         choices=lambda: [(name, name) for name in time_zones()],
         label="Time zone",
-        help_text="Its days and months begin and end there.",
+        help_text="Days and months begin in this time zone.",
         widget=forms.Select(attrs={"class": "input"}),
         initial="UTC",
     )
@@ -98,7 +98,7 @@ class NewForm(ChangeForm):
         max_length=150,
         required=False,
         label="Person",
-        help_text="A member’s user name: the budget is for their jobs alone. Empty: for all jobs together.",
+        help_text="A member’s user name limits only their jobs. Leave empty for all jobs.",
         widget=forms.TextInput(attrs={"class": "input", "autocomplete": "off", "spellcheck": "false"}),
     )
     period = forms.ChoiceField(
@@ -119,7 +119,7 @@ class NewForm(ChangeForm):
         if not may_set_sites:
             del self.fields["site_zone"]
         else:
-            self.fields["site_zone"].help_text = "Of the site’s budget alone: an organization has its own."
+            self.fields["site_zone"].help_text = "Only for the site’s budget. Organizations have their own time zone."
 
     def clean(self) -> dict[str, Any]:
         """Find the person among the members."""
@@ -129,7 +129,7 @@ class NewForm(ChangeForm):
             return cleaned
         cleaned["person"] = None
         if name and organization is None:
-            self.add_error("person", "A budget of the site is not one person’s: choose an organization.")
+            self.add_error("person", "Choose an organization for a person’s budget.")
         elif name and organization is not None:
             cleaned["person"] = editing.find_member(organization, name)
             if cleaned["person"] is None:

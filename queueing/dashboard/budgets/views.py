@@ -47,7 +47,7 @@ def budget(page: BudgetPage, budget_id: int) -> HttpResponse:
         is_changed = editing.change(found, values, by=page.user, version=data["version"] or 0, confirmed=confirmed)
     except Conflict as error:
         return _refused(page, found, form, error)
-    return page.done("The budget is changed." if is_changed else "Nothing has changed.", _address(found))
+    return page.done("Budget saved." if is_changed else "No changes.", _address(found))
 
 
 def _refused(page: BudgetPage, budget: Budget, form: ChangeForm, error: Conflict) -> HttpResponse:
@@ -66,14 +66,14 @@ def remove_budget(page: BudgetPage, budget_id: int) -> HttpResponse:
     found = page.find(budget_id)
     page.check_stamp(found.version)
     editing.remove(found, by=page.user)
-    return page.done(f"The budget of {found.owner} is removed: it limits nothing from now on.")
+    return page.done(f"The budget of {found.owner} was removed.")
 
 
 @budget_page()
 def new_budget(page: BudgetPage) -> HttpResponse:
     """Make a budget. `organization` in the address chooses one in the form."""
     if not _may_make(page):
-        raise PermissionDenied("Admins of an organization set its budgets, superusers those of the site.")
+        raise PermissionDenied("Only admins set the budgets of an organization, and only superusers those of the site.")
     chosen, request = page.request.GET.get("organization", ""), page.request
     own = organizations_of(page.user, (Role.ADMIN,)).order_by("name")
     form = NewForm(request.POST if page.is_post else None, own, chosen, may_set_sites=is_superuser(page.user))
@@ -87,7 +87,7 @@ def new_budget(page: BudgetPage) -> HttpResponse:
         except Conflict as error:
             form.add_error(None, str(error.detail))
         else:
-            return page.done(f"The budget of {made.owner} is made.", _address(made))
+            return page.done(f"Budget of {made.owner} created.", _address(made))
     return _shown_new(page, form, status=400 if page.is_post else 200)
 
 

@@ -36,7 +36,7 @@ const VERBS = {
       text: "moves in the queue. Your name and reason are recorded.",
       number: {
         label: "Priority",
-        help: `0 to ${maxPriority}. Ten points are worth one hour of waiting.`,
+        help: `0 to ${maxPriority}. Ten points equal one hour of waiting.`,
         value: line.dataset.priority,
         max: maxPriority,
       },

@@ -35,7 +35,7 @@ def test_the_page_tells_who_asks_for_what_and_why_it_is_held(as_bob: Client, req
     shown = as_bob.get(f"{LIST}{request_.pk}/change/").content.decode()
     for text in (
         "alice",
-        "No job of alice has been handed to a provider yet.",
+        "This is the first job of alice.",
         "max_train_steps",
         "Approve",
         "Reject",
@@ -58,7 +58,7 @@ def test_a_lead_approves_on_the_page(as_bob: Client, request_: ApprovalRequest) 
 
 
 def test_a_rejection_without_a_reason_changes_nothing(as_bob: Client, request_: ApprovalRequest) -> None:
-    assert "Say why" in decide(as_bob, request_, "reject")
+    assert "Give a reason" in decide(as_bob, request_, "reject")
     assert ApprovalRequest.objects.get().status == "pending"
 
 
@@ -69,7 +69,7 @@ def test_a_lead_rejects_on_the_page(as_bob: Client, request_: ApprovalRequest) -
 
 def test_who_comes_too_late_is_told_what_happened(as_bob: Client, bob: User, request_: ApprovalRequest) -> None:
     decisions.reject(request_, user=bob, source=Source.API, notes="no")
-    assert "already rejected by bob at" in decide(as_bob, request_, "approve")
+    assert "lready rejected by bob at" in decide(as_bob, request_, "approve")
     assert ApprovalRequest.objects.get().status == "rejected"
 
 
@@ -123,7 +123,7 @@ def test_a_list_action_asks_for_the_reason_on_a_page_of_its_own(as_bob: Client, 
     form = as_bob.post(LIST, chosen).content.decode()
     assert "flux" in form
     assert 'name="reason"' in form
-    assert "Say why" in as_bob.post(LIST, {**chosen, "decision": "reject", "reason": ""}).content.decode()
+    assert "Give a reason" in as_bob.post(LIST, {**chosen, "decision": "reject", "reason": ""}).content.decode()
     page = as_bob.post(LIST, {**chosen, "decision": "reject", "reason": "no budget"}, follow=True).content.decode()
     assert "1 rejected." in page
     assert ApprovalRequest.objects.get().review_notes == "no budget"

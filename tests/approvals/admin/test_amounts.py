@@ -97,7 +97,7 @@ def test_what_has_changed_since_is_shown_before_anything_is_decided(
     browser_of(bob).post(f"{LIST}{second.pk}/decide", {"decision": "approve", "reason": ""})
     shown = select(browser_of(bob), requests, decision="approve", reason="", **seen)
     assert "Nothing was decided. The marked requests have changed" in " ".join(shown.split())
-    assert "It is approved by now, by bob." in shown
+    assert "Already approved by bob." in shown
     first.refresh_from_db()
     assert first.status == "pending"
     select(browser_of(bob), requests, decision="approve", reason="", **stamps(shown, requests))

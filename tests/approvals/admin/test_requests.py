@@ -68,8 +68,8 @@ def test_the_page_shows_all_that_a_decision_needs(
         "the-one-before: failed, $2.50",
         "the-unpriced-one: failed, cost not known",
         "5000 steps of about 1 s (operator&#x27;s figure); no price is set for cpu at local.",
-        "Holds jobs of a user until one has been handed to a provider. Needs 1 approval by leads and admins.",
-        "nobody has said anything yet",
+        "Holds jobs of a user until the first has started. Needs 1 approval by leads and admins.",
+        "No decisions yet",
     ):
         assert text in shown
 
@@ -138,7 +138,7 @@ def test_a_superuser_is_told_that_they_go_past_the_reviewers(
     request_: ApprovalRequest, root: User, browser_of: BrowserOf
 ) -> None:
     root_browser = browser_of(root)
-    assert "decide past the reviewers" in page(root_browser, f"{LIST}{request_.pk}/change/")
+    assert "can decide anyway" in page(root_browser, f"{LIST}{request_.pk}/change/")
     root_browser.post(f"{LIST}{request_.pk}/decide", {"decision": "approve", "reason": ""})
     assert ApprovalRequest.objects.get().status == "pending"
     root_browser.post(f"{LIST}{request_.pk}/decide", {"decision": "approve", "reason": "the demo"})
@@ -152,10 +152,10 @@ def test_a_superuser_who_is_a_reviewer_need_not_wait_for_the_others(
     ApprovalRule.objects.update(approvals_needed=2)
     Membership.objects.create(user=root, organization=acme, role=Role.LEAD)
     request, browser = held_by(submission_request), browser_of(root)
-    assert "Decide past the other reviewers" in page(browser, f"{LIST}{request.pk}/change/")
+    assert "Decide without the other reviewers" in page(browser, f"{LIST}{request.pk}/change/")
     decision = {"decision": "approve", "bypass": "on", "reason": ""}
     shown = browser.post(f"{LIST}{request.pk}/decide", decision, follow=True).content.decode()
-    assert "you don&#x27;t wait for the other reviewers" in shown
+    assert "not waiting for the other reviewers" in shown
     browser.post(f"{LIST}{request.pk}/decide", {**decision, "reason": "the demo is today"})
     decided = ApprovalRequest.objects.get()
     assert (decided.status, decided.bypassed, decided.decisions.get().bypass) == ("approved", True, True)
@@ -168,7 +168,7 @@ def test_a_superuser_goes_past_the_others_for_many_at_once(
     Membership.objects.create(user=root, organization=acme, role=Role.LEAD)
     requests, browser = [held_by(submission_request) for _ in range(2)], browser_of(root)
     chosen = {"action": "approve_selected", "_selected_action": [item.pk for item in requests]}
-    assert "Decide past the other reviewers" in browser.post(LIST, chosen).content.decode()
+    assert "Decide without the other reviewers" in browser.post(LIST, chosen).content.decode()
     browser.post(LIST, {**chosen, "decision": "approve", "bypass": "on", "reason": "the demo is today"})
     assert ApprovalRequest.objects.filter(status="approved", bypassed=True).count() == 2
 
@@ -178,7 +178,7 @@ def test_nobody_else_is_offered_to_go_past_or_goes(
 ) -> None:
     ApprovalRule.objects.update(approvals_needed=2)
     request, browser = held_by(submission_request), browser_of(bob)
-    assert "past the other reviewers" not in page(browser, f"{LIST}{request.pk}/change/")
+    assert "without the other reviewers" not in page(browser, f"{LIST}{request.pk}/change/")
     browser.post(f"{LIST}{request.pk}/decide", {"decision": "approve", "bypass": "on", "reason": "me"})
     assert ApprovalRequest.objects.get().status == "pending"
 
@@ -186,7 +186,7 @@ def test_nobody_else_is_offered_to_go_past_or_goes(
 def test_the_front_page_tells_a_superuser_what_nobody_can_decide(
     request_: ApprovalRequest, root: User, browser_of: BrowserOf
 ) -> None:
-    assert "1 approval request has too few people who may decide" in page(browser_of(root), "/admin/")
+    assert "1 approval request has too few reviewers" in page(browser_of(root), "/admin/")
 
 
 @pytest.mark.parametrize("address", ["/admin/auth/user/", "/admin/jobs/organization/"])

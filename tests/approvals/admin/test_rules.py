@@ -21,7 +21,7 @@ def test_a_superuser_writes_a_rule_and_is_warned(root: User, acme: Organization,
     shown = browser_of(root).post(f"{RULES}add/", RULE, follow=True).content.decode()
     rule = ApprovalRule.objects.get()
     assert (rule.name, rule.exempt_roles) == ("night", ["admin"])
-    assert "In acme 0 of the 1 reviewers" in shown
+    assert "Organization acme has 0 of the 1 reviewers" in shown
 
 
 def test_an_admin_writes_rules_for_their_own_organization_alone(
@@ -134,8 +134,11 @@ def test_a_rule_is_tried_before_it_is_saved(
     draft = {**RULE, "cost_exceeds": "", "config_name": "big*", "_job": job.pk}
     shown = with_single_blanks(browser.post(f"{RULES}try", draft).content.decode())
     assert "It would have held 1 of 1 job, which cost $4.20." in shown
-    assert "<strong>night (this one)</strong> holds it: Its config is called big-one. Needs 1 approval by" in shown
-    assert "<strong>first_job</strong> holds it: No job of alice has been handed to a provider yet." in shown
+    assert (
+        "<strong>night (this one)</strong> holds it: The config name big-one is restricted. Needs 1 approval by"
+        in shown
+    )
+    assert "<strong>first_job</strong> holds it: This is the first job of alice." in shown
     assert "no job &#x27;x&#x27;" in browser.post(f"{RULES}try", {**draft, "_job": "x"}).content.decode()
     assert "Set at least one criterion" in browser.post(f"{RULES}try", {**RULE, "cost_exceeds": ""}).content.decode()
     assert ApprovalRule.objects.count() == 1

@@ -84,7 +84,7 @@ def test_a_dry_run_says_what_would_happen_and_stores_nothing(as_alice: APIClient
     body = as_alice.post(URL, {"config": CONFIG, "dry_run": True}).json()
     assert body["estimated_cost_usd"] == 1.0
     assert body["rule"] == "first_job"
-    assert body["reason"] == "No job of alice has been handed to a provider yet."
+    assert body["reason"] == "This is the first job of alice."
     assert (body["waiting_reason"], body["estimated_wait_seconds"]) == (None, None)
     assert not Job.objects.exists()
     assert not QueueEntry.objects.exists()
@@ -103,7 +103,7 @@ def test_a_dry_run_says_when_it_would_start(as_alice: APIClient, alice: User, ma
     )
     body = as_alice.post(URL, {"config": CONFIG, "dry_run": True}).json()
     assert (body["queue_position"], body["requires_approval"]) == (2, False)
-    assert body["waiting_reason"].startswith("Your one job is running")
+    assert body["waiting_reason"].startswith("Your limit is reached")
     assert 7000 < body["estimated_wait_seconds"] <= 7200
 
 
@@ -113,8 +113,8 @@ def test_a_dry_run_warns_as_a_submission_does(as_alice: APIClient) -> None:
 
 
 BAD_BODIES: list[tuple[dict[str, Any], str]] = [
-    ({}, "Give either config or config_name_to_load"),
-    ({"config": CONFIG, "config_name_to_load": "x"}, "one of the two, not both"),
+    ({}, "Send either config or config_name_to_load"),
+    ({"config": CONFIG, "config_name_to_load": "x"}, "not both"),
     ({"config": [1]}, "config: A config is a JSON object."),
     ({"config": "text"}, "config: A config is a JSON object."),
     ({"config": CONFIG, "colour": "red"}, "colour: Unknown field."),
@@ -124,7 +124,10 @@ BAD_BODIES: list[tuple[dict[str, Any], str]] = [
     ({"config": CONFIG, "config_name": "nul\x00"}, "config_name: A name may not contain control characters"),
     ({"config": CONFIG, "config_name": "../../etc"}, "config_name: A name may not contain"),
     ({"config": CONFIG, "hardware_profile": "h100"}, "hardware_profile: local has no 'h100'"),
-    ({"config": CONFIG, "organization": "other"}, "organization: You belong to no organization called 'other'"),
+    (
+        {"config": CONFIG, "organization": "other"},
+        "organization: You aren't a member of an organization called 'other'",
+    ),
     ({"config": CONFIG, "webhook_url": "javascript:x"}, "webhook_url: Enter a valid URL"),
     ({"config": CONFIG, "dataloader_config": {}}, "dataloader_config: Expected a list"),
     ({"config_name_to_load": "missing"}, "config_name_to_load: acme has no stored config called 'missing'"),
@@ -177,7 +180,7 @@ def test_an_unknown_provider_is_refused_with_those_that_there_are(as_alice: APIC
 
 def test_a_provider_that_is_switched_off_takes_nothing(as_alice: APIClient) -> None:
     ProviderConfig.objects.create(name="local", enabled=False)
-    assert "switched off" in as_alice.post(URL, {"config": CONFIG}).json()["detail"]
+    assert "disabled" in as_alice.post(URL, {"config": CONFIG}).json()["detail"]
 
 
 def test_nobody_submits_anonymously(client_of: ClientOf) -> None:
@@ -193,14 +196,12 @@ def test_a_viewer_may_not_submit(acme: Organization, client_of: ClientOf) -> Non
 def test_who_belongs_nowhere_is_told_what_to_do(client_of: ClientOf) -> None:
     response = client_of(make_user("nora")).post(URL, {"config": CONFIG})
     assert response.status_code == 403
-    assert "An admin of one can invite you" in response.json()["detail"]
+    assert "Ask an admin to invite you" in response.json()["detail"]
 
 
 def test_a_member_of_two_is_told_where_the_job_went(as_alice: APIClient, alice: User) -> None:
     Membership.objects.create(user=alice, organization=Organization.objects.create(name="second"))
-    assert as_alice.post(URL, {"config": CONFIG}).json()["warnings"] == [
-        "No organization was given: the job goes to acme."
-    ]
+    assert as_alice.post(URL, {"config": CONFIG}).json()["warnings"] == ["No organization given. Using acme."]
 
 
 def test_a_failed_job_is_run_once_more(as_alice: APIClient, make_job: Callable[..., Job]) -> None:

@@ -137,7 +137,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({**DEAR, "max_cost_usd": 1e12}, "no more than 12 digits"),
     ({**DEAR, "fuse_action": "wait"}, "not a valid choice"),
     ({**DEAR, "fuse_grace_percent": 101}, "less than or equal to 100"),
-    ({**DEAR, "reviewer_group": "nobody"}, "There is no such group."),
+    ({**DEAR, "reviewer_group": "nobody"}, "Group not found."),
     ({**DEAR, "type": "taken"}, "There is a rule of this name."),
 ]
 

@@ -28,8 +28,8 @@ def test_it_names_the_rule_its_reason_the_people_and_the_end(
 ) -> None:
     answer = client_of(alice).get(f"/api/queue/position/{held.job.pk}").json()
     sentence = (
-        f"Held by the rule {request_.rule_name!r}: {request_.reason.rstrip('.')}; 1 person can decide; "
-        f"expires {request_.expires_at:%Y-%m-%d %H:%M} UTC."
+        f'Needs approval: {request_.reason.rstrip(".")} (rule "{request_.rule_name}"). 1 person can decide; '
+        f"the request expires {request_.expires_at:%Y-%m-%d %H:%M} UTC."
     )
     assert answer["waiting_reason"] == sentence
     assert [(blocker["kind"], blocker["sentence"]) for blocker in answer["blockers"]] == [("approval", sentence)]
@@ -41,7 +41,7 @@ def test_the_page_of_the_queue_leaves_the_end_to_the_readers_clock(
     client.force_login(alice)
     shown = with_single_blanks(client.get("/queue").content.decode())
     assert f'<span class="line-label">expires </span><time datetime="{request_.expires_at.isoformat()}">' in shown
-    assert shown.count("; nobody can decide") == 1
+    assert shown.count(". Nobody can decide") == 1
 
 
 def test_it_counts_the_further_rules_and_gives_all_reasons(
@@ -51,12 +51,15 @@ def test_it_counts_the_further_rules_and_gives_all_reasons(
     for name in ("local", "again"):
         ApprovalRule.objects.create(name=name, provider="local")
     job = submit(submission_request()).job
-    text = "Held by the rule 'cpus' and 2 more: It runs on cpu. It runs at local; 1 person can decide"
+    text = (
+        "Needs approval: The hardware cpu is restricted. The provider local is restricted "
+        '(rule "cpus" and 2 more). 1 person can decide'
+    )
     assert approval_holds([job.pk], None)[job.pk].reason == text
 
 
 def test_it_says_that_nobody_can_decide(held: Outcome, acme: Organization) -> None:
-    assert approval_holds([held.job.pk], None)[held.job.pk].reason.endswith("; nobody can decide")
+    assert approval_holds([held.job.pk], None)[held.job.pk].reason.endswith(". Nobody can decide")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,7 @@ def test_it_counts_those_who_are_eligible(
     Requirement.objects.update(self_approval=self_approval, reviewer_group=group if in_group else None)
     assert eligible(ApprovalRequest.objects.get()).count() == people
     text = "1 person can decide" if people == 1 else f"{people} people can decide"
-    assert approval_holds([held.job.pk], None)[held.job.pk].reason.endswith(f"; {text}")
+    assert approval_holds([held.job.pk], None)[held.job.pk].reason.endswith(f". {text}")
 
 
 def test_a_page_of_held_jobs_costs_the_same_few_queries(

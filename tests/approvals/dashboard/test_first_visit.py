@@ -25,7 +25,7 @@ ROOT = {"username": "ada", "password": "a tin toy robot", "email": ""}
 
 def test_the_link_leads_to_an_account_an_organization_and_a_job(client: Client) -> None:
     link = make_first_link()
-    assert "Nobody has an account yet" in client.get("/", follow=True).content.decode()
+    assert "There are no accounts yet" in client.get("/", follow=True).content.decode()
     assert client.get(link).status_code == 200
     assert client.post(link, ROOT)["Location"] == "/first-visit/organization"
     ada = User.objects.get()
@@ -90,7 +90,7 @@ def test_a_weak_password_leaves_the_link(client: Client) -> None:
 
 
 def test_there_is_no_link_once_somebody_has_an_account(client: Client, alice: User) -> None:
-    with pytest.raises(CommandError, match="Somebody has an account"):
+    with pytest.raises(CommandError, match="An account already exists"):
         call_command("first_link")
 
 

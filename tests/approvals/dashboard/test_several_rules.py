@@ -92,7 +92,7 @@ def test_who_may_reject_alone_gets_that_button_alone(
     assert 'data-act="approve"' in shown_to(ada)
     approve(request, bob)
     page = shown_to(ada)
-    assert "It needs no approval of yours: it waits for members of the group safety." in page
+    assert "Your approval isn’t needed. The request waits for members of the group safety." in page
     assert ('data-act="approve"' in page, 'data-act="reject"' in page) == (False, True)
     assert 'data-act="approve"' in shown_to(vera)
     page = shown_to(ada, f"{ADMIN}{request.pk}/change/")
@@ -110,7 +110,8 @@ def test_the_admin_lists_filters_and_shows_every_rule(hold: Callable[[], Approva
     assert ">flux</a>" not in shown_to(bob, f"{ADMIN}?rule=other")
     page = shown_to(bob, f"{ADMIN}{request.pk}/change/")
     assert (
-        "<strong>cpus</strong>: Holds jobs on cpu. Needs 1 approval by leads and admins. It runs on cpu. 0 of 1" in page
+        "<strong>cpus</strong>: Holds jobs on cpu. Needs 1 approval by leads and admins. "
+        "The hardware cpu is restricted. 0 of 1" in page
     )
     assert "<strong>local</strong>: Holds jobs for local." in page
 
@@ -172,10 +173,10 @@ def test_a_rule_without_reviewers_is_named_and_counted_once(
     ApprovalRule.objects.update(approvals_needed=2)
     body = {"config": {"max_train_steps": 10}, "hardware_profile": "cpu"}
     assert client_of(alice).post("/api/cloud/jobs/submit?provider=local", body).json()["warnings"] == [
-        "The rule cpus: approvals needed: 2; people who may give one: 1. Ask an admin.",
-        "The rule local: approvals needed: 2; people who may give one: 1. Ask an admin.",
+        "The rule cpus needs 2 approvals, but only 1 can approve. Ask an admin.",
+        "The rule local needs 2 approvals, but only 1 can approve. Ask an admin.",
     ]
-    assert health.warning().startswith("1 approval request has too few people who may decide")
+    assert health.warning().startswith("1 approval request has too few reviewers")
 
 
 def test_a_dry_run_tells_of_every_rule(
@@ -184,12 +185,17 @@ def test_a_dry_run_tells_of_every_rule(
     body = {"config": {"max_train_steps": 10}, "hardware_profile": "cpu", "dry_run": True}
     answer = client_of(alice).post("/api/cloud/jobs/submit?provider=local", body).json()
     assert (answer["requires_approval"], answer["rule"]) == (True, "cpus")
-    assert answer["reason"] == "It runs on cpu. It runs at local."
+    assert answer["reason"] == "The hardware cpu is restricted. The provider local is restricted."
     assert answer["rules"] == [
-        {"name": "cpus", "reason": "It runs on cpu.", "approvals_needed": 1, "decided_by": "leads and admins"},
+        {
+            "name": "cpus",
+            "reason": "The hardware cpu is restricted.",
+            "approvals_needed": 1,
+            "decided_by": "leads and admins",
+        },
         {
             "name": "local",
-            "reason": "It runs at local.",
+            "reason": "The provider local is restricted.",
             "approvals_needed": 1,
             "decided_by": "members of the group safety",
         },

@@ -66,7 +66,7 @@ def test_a_reviewer_decides_and_the_requester_takes_back(hold: Hold, alice: User
     leads, requesters = get(bob), get(alice)
     assert 'data-act="approve"' in leads and 'data-act="reject"' in leads and 'data-act="cancel"' not in leads
     assert 'data-act="cancel"' in requesters and 'data-act="approve"' not in requesters
-    assert "Only leads and admins of the organization decide" in requesters
+    assert "Only leads and admins of the organization can decide" in requesters
     assert [count_to_decide(user, teams_of(user)) for user in (bob, alice)] == [1, 0]
 
 
@@ -223,7 +223,7 @@ class TestSeveral:
 
     def test_a_rejection_needs_a_reason(self, hold: Hold, bob: User) -> None:
         request = hold()
-        assert "Say why" in self.post(bob, [request], "reject", decision="reject").content.decode()
+        assert "Give a reason" in self.post(bob, [request], "reject", decision="reject").content.decode()
         assert ApprovalRequest.objects.get().status == "pending"
 
     def test_nobody_decides_about_what_is_none_of_their_business(

@@ -41,8 +41,8 @@ def test_a_preview_says_which_rule_holds_and_why_each_other_does_not(
     assert (answer["requires_approval"], answer["rule"]) == (True, "first_job")
     verdicts = [(rule["type"], rule["holds"], rule["reason"]) for rule in answer["rules"]]
     assert verdicts == [
-        ("gpus", False, "It runs on cpu, which is not gpu-*."),
-        ("first_job", True, "No job of alice has been handed to a provider yet."),
+        ("gpus", False, "The hardware is cpu, not gpu-*."),
+        ("first_job", True, "This is the first job of alice."),
     ]
     assert not Job.objects.exists()
 
@@ -76,7 +76,7 @@ def test_a_preview_of_a_held_submission_has_all_reasons_and_who_decides(
 ) -> None:
     ApprovalRule.objects.create(name="cpus", hardware="cpu", priority=1, approvals_needed=2, reviewer_role="admin")
     answer = client_of(alice).post(URL, {"submission": SUBMISSION, "provider": "local"}).json()["submission"]
-    assert answer["reason"] == "It runs on cpu. No job of alice has been handed to a provider yet."
+    assert answer["reason"] == "The hardware cpu is restricted. This is the first job of alice."
     assert [(rule["approvals_needed"], rule["decided_by"]) for rule in answer["rules"]] == [
         (2, "admins"),
         (1, "leads and admins"),
@@ -131,11 +131,11 @@ def test_a_back_test_sees_what_its_asker_may_see(charlie: User, make_job: MakeJo
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        ({}, "Give a submission, a rule, or both."),
+        ({}, "Send a submission, a rule, or both."),
         ({"rule": {}}, "at least one criterion"),
         ({"rule": {"condition": {"cost_exceeds": -1}}}, "greater than or equal to 0"),
         ({"rule": {"organization": "other", "condition": {}}}, "belong to no organization"),
-        ({"submission": {}}, "Give either config"),
+        ({"submission": {}}, "Send either config"),
         ({"submission": SUBMISSION, "provider": "moon"}, "There is no provider 'moon'"),
     ],
 )
@@ -155,9 +155,9 @@ def test_a_request_that_nobody_can_decide_warns(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     answer = client_of(alice).post("/api/cloud/jobs/submit", {"config": {"max_train_steps": 10}}).json()
-    assert "Approvals needed: 1; people who may give one: 0." in answer["warnings"][0]
+    assert "This request needs 1 approval, but nobody can approve." in answer["warnings"][0]
     assert "Nobody can decide about an approval request" in [record.getMessage() for record in caplog.records]
-    assert "1 approval request has too few people who may decide" in health.warning()
+    assert "1 approval request has too few reviewers" in health.warning()
     parts = {part["name"]: part for part in client_of(alice).get("/api/cloud/health").json()["components"]}
     assert (parts["approvals"]["status"], parts["approvals"]["message"]) == ("degraded", health.warning())
 

@@ -40,7 +40,7 @@ def dear(limit: int = 5, **fields: Any) -> ApprovalRule:
 
 
 def test_a_dear_job_is_held_and_the_reason_names_both_figures() -> None:
-    assert reason_to_hold(dear(), facts()) == "It will cost about $10.00, more than $5.00."
+    assert reason_to_hold(dear(), facts()) == "Estimated $10.00, above the $5.00 limit."
 
 
 def test_a_job_that_costs_exactly_the_limit_is_not_held() -> None:
@@ -53,13 +53,13 @@ def test_a_cost_that_can_not_be_estimated_is_held() -> None:
         ({}, "there is no price for cpu."),
         ({"hardware_profile": ""}, "there is no price for the default hardware."),
     ):
-        text = f"Its cost can't be estimated, so a person decides: {why}"
+        text = f"The cost can't be estimated: {why}"
         assert reason_to_hold(dear(), facts(estimated_cost=None, **about)) == text
 
 
 def test_a_first_job_is_held() -> None:
     rule = ApprovalRule(name="first", first_job=True)
-    assert reason_to_hold(rule, facts(first_job=True)) == "No job of alice has been handed to a provider yet."
+    assert reason_to_hold(rule, facts(first_job=True)) == "This is the first job of alice."
     assert reason_to_hold(rule, facts()) is None
 
 
@@ -84,7 +84,10 @@ def test_every_rule_that_matches_holds_in_the_order_of_the_rules() -> None:
 
 def test_the_reasons_are_joined_in_order_and_said_once() -> None:
     rules = [dear(5), ApprovalRule(name="cpus", hardware="cpu"), dear(5)]
-    assert joined_reasons(all_holds(rules, facts())) == "It will cost about $10.00, more than $5.00. It runs on cpu."
+    assert (
+        joined_reasons(all_holds(rules, facts()))
+        == "Estimated $10.00, above the $5.00 limit. The hardware cpu is restricted."
+    )
     assert joined_reasons([]) == ""
 
 
@@ -94,14 +97,14 @@ def test_a_role_that_one_rule_exempts_is_held_by_the_others() -> None:
 
 
 MET: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-    ({"provider": "replicate"}, {"provider": "replicate"}, "It runs at replicate."),
-    ({"hardware": "gpu-*"}, {"hardware_profile": "gpu-h100"}, "It runs on gpu-h100."),
-    ({"config_name": "*full*"}, {"config_name": "flux-full-2"}, "Its config is called flux-full-2."),
-    ({"role_at_most": "researcher"}, {"role": Role.VIEWER}, "alice is viewer."),
-    ({"role_at_most": "researcher"}, {}, "alice is researcher."),
-    ({"role_at_most": "viewer"}, {"role": None}, "alice is no member."),
-    ({"jobs_in_day_exceed": 3}, {"jobs_in_day": 4}, "It is job 4 of alice in 24 hours, more than 3."),
-    ({"organization_id": 1}, {}, "Every job of the organization needs an approval."),
+    ({"provider": "replicate"}, {"provider": "replicate"}, "The provider replicate is restricted."),
+    ({"hardware": "gpu-*"}, {"hardware_profile": "gpu-h100"}, "The hardware gpu-h100 is restricted."),
+    ({"config_name": "*full*"}, {"config_name": "flux-full-2"}, "The config name flux-full-2 is restricted."),
+    ({"role_at_most": "researcher"}, {"role": Role.VIEWER}, "alice is a viewer."),
+    ({"role_at_most": "researcher"}, {}, "alice is a researcher."),
+    ({"role_at_most": "viewer"}, {"role": None}, "alice is not a member."),
+    ({"jobs_in_day_exceed": 3}, {"jobs_in_day": 4}, "Job 4 of alice in 24 hours, above the limit of 3."),
+    ({"organization_id": 1}, {}, "Every job of the organization needs approval."),
 ]
 
 
@@ -111,14 +114,14 @@ def test_a_criterion_that_is_met_holds_and_says_so(fields: dict[str, Any], about
 
 
 UNMET: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-    ({"cost_exceeds": Decimal(50)}, {}, "It will cost about $10.00, not more than $50.00."),
-    ({"provider": "replicate"}, {}, "It runs at local, not at replicate."),
-    ({"hardware": "gpu-*"}, {}, "It runs on cpu, which is not gpu-*."),
-    ({"config_name": "*full*"}, {}, "Its config is called flux, which is not *full*."),
-    ({"role_at_most": "viewer"}, {}, "alice is researcher, more than viewer."),
-    ({"jobs_in_day_exceed": 3}, {"jobs_in_day": 3}, "It is job 3 of alice in 24 hours, not more than 3."),
-    ({"first_job": True}, {}, "A job of alice has been handed to a provider before."),
-    ({"organization_id": 2}, {}, "It is for another organization."),
+    ({"cost_exceeds": Decimal(50)}, {}, "Estimated $10.00, within the $50.00 limit."),
+    ({"provider": "replicate"}, {}, "The provider is local, not replicate."),
+    ({"hardware": "gpu-*"}, {}, "The hardware is cpu, not gpu-*."),
+    ({"config_name": "*full*"}, {}, "The config name is flux, not *full*."),
+    ({"role_at_most": "viewer"}, {}, "alice is a researcher, above viewer."),
+    ({"jobs_in_day_exceed": 3}, {"jobs_in_day": 3}, "Job 3 of alice in 24 hours, within the limit of 3."),
+    ({"first_job": True}, {}, "This isn't the first job of alice."),
+    ({"organization_id": 2}, {}, "The rule is for another organization."),
     ({"first_job": True, "exempt_roles": ["researcher"]}, {}, "alice is exempt as researcher."),
 ]
 
@@ -131,16 +134,19 @@ def test_a_criterion_that_is_not_met_says_why_not(fields: dict[str, Any], about:
 
 def test_a_limit_of_no_jobs_and_no_dollars_is_a_criterion_too() -> None:
     no_jobs = ApprovalRule(name="r", jobs_in_day_exceed=0)
-    assert reason_to_hold(no_jobs, facts()) == "It is job 1 of alice in 24 hours, more than 0."
+    assert reason_to_hold(no_jobs, facts()) == "Job 1 of alice in 24 hours, above the limit of 0."
     assert reason_to_hold(no_jobs, facts(jobs_in_day=0)) is None
-    assert reason_to_hold(dear(0), facts()) == "It will cost about $10.00, more than $0.00."
+    assert reason_to_hold(dear(0), facts()) == "Estimated $10.00, above the $0.00 limit."
     assert reason_to_hold(dear(0), facts(estimated_cost=Decimal(0))) is None
 
 
 @pytest.mark.parametrize("fields", [{"exempt_roles": 5}, {"role_at_most": "boss"}, {"cost_exceeds": "dear"}])
 def test_a_rule_that_can_not_be_evaluated_holds_and_says_so(fields: dict[str, Any]) -> None:
     judgement = judge(ApprovalRule(**{"name": "odd", "first_job": True, **fields}), facts(first_job=True))
-    assert (judgement.holds, judgement.reason) == (True, "The rule odd could not be evaluated, so a person decides.")
+    assert (judgement.holds, judgement.reason) == (
+        True,
+        "The rule odd could not be evaluated, so the job needs approval.",
+    )
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_the_password_is_asked_for_first(as_alice: Client) -> None:
         assert answer["Location"] == "/account/confirm?next=%2Faccount%2Femail"
     assert not EmailAddress.objects.exists()
     refused = as_alice.post("/account/confirm", {"password": "wrong"})
-    assert "The password is not right." in refused.content.decode()
+    assert "Wrong password." in refused.content.decode()
 
 
 def test_that_page_has_the_brakes_too(as_alice: Client) -> None:
@@ -76,7 +76,7 @@ def test_a_new_address_takes_the_old_ones_place_when_it_is_confirmed(
     )
     assert Client().post("/login", {"login": NEW, "password": PASSWORD}).status_code == 302
     again = sure.post(link)
-    assert (again.status_code, "It was used before" in again.content.decode()) == (404, True)
+    assert (again.status_code, "The link was already used" in again.content.decode()) == (404, True)
 
 
 def test_an_entered_address_is_confirmed_and_stays(sure: Client, alice: User, inbox: Inbox, worked: Any) -> None:
@@ -178,14 +178,14 @@ def test_the_account_page_says_what_is_confirmed(as_alice: Client, alice: User) 
 
     assert "alice@example.org</bdi>, not confirmed" in shown()
     EmailAddress.objects.create(user=alice, email=NEW)
-    assert f"{NEW}</bdi> waits to be confirmed" in shown()
+    assert f"{NEW}</bdi> is not confirmed yet" in shown()
     EmailAddress.objects.create(user=alice, email=alice.email, verified=True, primary=True)
     assert "alice@example.org</bdi>, confirmed" in shown()
 
 
 def test_who_has_none_can_set_one(sure: Client, alice: User, inbox: Inbox, worked: Any) -> None:
     User.objects.filter(pk=alice.pk).update(email="")
-    assert "No address is known for you" in sure.get("/notices").content.decode()
+    assert "You have no mail address" in sure.get("/notices").content.decode()
     ask(sure, worked, email=NEW)
     sure.post(inbox.link_to(NEW))
     alice.refresh_from_db()

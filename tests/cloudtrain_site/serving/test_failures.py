@@ -114,7 +114,7 @@ class TestReadOnly:
         health = as_alice.get("/api/cloud/health").json()
         database = health["components"][0]
         assert (health["status"], database["status"]) == ("unhealthy", "unhealthy")
-        assert "make it and its disk writable" in database["message"]
+        assert "make the database and its disk writable" in database["message"]
 
     def test_a_webhook_is_to_be_sent_again(self, as_alice: Client, read_only: None) -> None:
         answer = Client(raise_request_exception=False).post(

@@ -93,7 +93,7 @@ def test_an_organization_is_offered_to_be_closed(
     acme.refresh_from_db()
     assert acme.is_closed and Membership.objects.count() == 1
     assert set(Job.objects.values_list("status", flat=True)) == {"completed", "cancelled"}
-    assert "cme is closed already" in texts(as_root, address, {"deactivate": "1"})
+    assert "cme is already closed" in texts(as_root, address, {"deactivate": "1"})
 
 
 def test_an_open_organization_is_not_deleted(as_root: Client, acme: Organization) -> None:

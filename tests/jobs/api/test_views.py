@@ -146,7 +146,7 @@ def test_cancel_answers_with_the_status(as_alice: APIClient, make_job: MakeJob) 
 def test_an_ended_job_can_not_be_cancelled(as_alice: APIClient, make_job: MakeJob, status: str) -> None:
     response = as_alice.post(f"{JOBS}/{make_job(status=status).pk}/cancel")
     assert response.status_code == 409
-    assert response.json()["detail"] == f"The job has already ended: it is {status}."
+    assert response.json()["detail"] == f"The job has already ended ({status})."
 
 
 def test_only_an_ended_job_is_deleted(as_alice: APIClient, make_job: MakeJob) -> None:
@@ -290,7 +290,7 @@ class TestShortenedIds:
         first, second = (make_job(id=f"01m81da9kqkb7r5gyetc6bkhj{end}") for end in "ab")
         for answer in (as_alice.get(f"{JOBS}/{first.pk[:12]}"), as_alice.post(f"{JOBS}/{first.pk[:12]}/cancel")):
             assert (answer.status_code, answer.json()["code"]) == (409, "ambiguous_job_id")
-            assert f"{first.pk}, {second.pk}. Give more of the id." in answer.json()["detail"]
+            assert f"{first.pk}, {second.pk}. Enter more of the id." in answer.json()["detail"]
         assert Job.objects.filter(status="pending", cancel_requested_at=None).count() == 2
 
     def test_of_many_five_are_named(self, as_alice: APIClient, make_job: MakeJob) -> None:

@@ -53,5 +53,5 @@ def test_the_bar_leads_there(as_alice: Client) -> None:
 def test_notices_are_chosen_in_one_place(as_alice: Client) -> None:
     page = as_alice.get("/account").content.decode()
     assert 'href="/notices"' in page
-    assert "A job has failed" not in page
-    assert "A job has failed" in as_alice.get("/notices").content.decode()
+    assert "A job of mine failed" not in page
+    assert "A job of mine failed" in as_alice.get("/notices").content.decode()

@@ -139,7 +139,7 @@ class TestEnded:
         for user in (None, dave, make_user("erin")):
             page = browser_of(user).get(link)
             assert page.status_code == 410
-            assert "This invitation was accepted already. Each can be used once." in text_of(page)
+            assert "This invitation was already used." in text_of(page)
         page = browser_of(None).post(link, ACCOUNT)
         assert page.status_code == 410
         assert not User.objects.filter(username="newcomer").exists()
@@ -163,7 +163,7 @@ class TestEnded:
     def test_never_there(self, db: None, token: str) -> None:
         page = browser_of(None).get(f"/invitations/{token}")
         assert page.status_code == 404
-        assert "This invitation does not exist. Ask whoever invited you for the whole link." in text_of(page)
+        assert "This invitation does not exist. Check that the link is complete." in text_of(page)
 
     def test_guessing_is_slowed_down(self, acme: Organization, maria: User) -> None:
         browser = browser_of(None)

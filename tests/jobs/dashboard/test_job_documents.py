@@ -107,9 +107,9 @@ def test_a_dataset_is_named_with_its_size_also_when_its_archive_is_gone(
     page = read_page(alice, page_of(job) + "/config")
     assert "<bdi>&lt;cats&gt;.zip</bdi>" in page
     assert "2.4\xa0MB, 12 files" in page
-    assert "has been removed" not in page
+    assert "The archive was removed" not in page
     DatasetUpload.objects.update(removed_at=timezone.now())
-    assert "has been removed" in read_page(alice, page_of(job) + "/config")
+    assert "The archive was removed" in read_page(alice, page_of(job) + "/config")
 
 
 def test_a_log_downloaded_too_often_is_a_429_with_a_page(alice: User, make_job: MakeJob, set_limits: SetLimits) -> None:

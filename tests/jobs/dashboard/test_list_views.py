@@ -267,7 +267,7 @@ class TestWhatIsSaid:
         lifecycle.request_cancel(job, actor=Actor.of(alice), source=Source.API)
         row = row_of(job, alice)
         assert (row.label, row.may_cancel) == ("Cancelling", False)
-        assert row.note == "Asked by alice; it ends as soon as local confirms."
+        assert row.note == "Cancelled by alice. Waiting for local to confirm."
 
     def test_who_asked_for_the_end_that_its_provider_confirmed(self, alice: User, make_job: MakeJob) -> None:
         job = make_job(status=JobStatus.RUNNING, submission_started_at=timezone.now(), external_id="x")

@@ -49,7 +49,7 @@ class TestWhoSeesIt:
 
 class TestSite:
     def test_no_heartbeat_is_said(self, root: User) -> None:
-        assert "No web or background process has sent a heartbeat yet." in read_page(root, "/machines")
+        assert "No web or background process is running." in read_page(root, "/machines")
 
     def test_each_process_with_its_state(self, root: User) -> None:
         make_process("well", clock_offset_seconds=0.1)
@@ -92,7 +92,7 @@ class TestClusters:
         lab.view = ClusterView("1.0", ())
         clusters.look_now("lab")
         page = read_page(root, "/machines")
-        assert "The cluster has no node." in page and "Lab has no node that takes trainings." in page
+        assert "The cluster has no nodes." in page and "Lab has no node that takes trainings." in page
 
     def test_one_that_is_away_keeps_its_nodes_and_says_when_it_was_tried(
         self, root: User, lab: ClusterProvider

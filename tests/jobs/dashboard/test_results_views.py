@@ -68,8 +68,8 @@ def test_small_copies_are_asked_for_once(page: Any, alice: User, trained: Any, r
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({}, "The training wrote no files."),
-        ({"status": JobStatus.RUNNING}, "The training has written no file so far."),
+        ({}, "The job wrote no files."),
+        ({"status": JobStatus.RUNNING}, "The job hasn’t written any files yet."),
     ],
 )
 def test_a_page_without_files_says_so(page: Any, alice: User, trained: Any, fields: Any, sentence: str) -> None:

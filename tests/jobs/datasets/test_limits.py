@@ -36,7 +36,7 @@ def test_one_upload_too_many_is_a_429_and_leaves_no_file(
     set_limits(uploads=2)
     answers = [send(client_of(alice)) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [201, 201, 429]
-    text = "You keep 2 uploaded datasets, the most for one person. Remove one that no job needs any more."
+    text = "You keep 2 uploaded datasets, the maximum per user. Remove one that no job needs."
     assert (answers[-1].json()["detail"], answers[-1].json()["code"]) == (text, "limit_reached")
     assert answers[-1]["Retry-After"] == "60"
     assert len(files_in(data_dir)) == 2

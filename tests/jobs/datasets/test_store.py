@@ -81,7 +81,11 @@ class TestTakingIn:
 
     @pytest.mark.parametrize(
         ("data", "text"),
-        [(b"no archive", "no zip, tar or tar.gz"), (make_tar(files={"../a": b"x"}), "would not stay"), (b"", "empty")],
+        [
+            (b"no archive", "not a zip, tar or tar.gz"),
+            (make_tar(files={"../a": b"x"}), "would not stay"),
+            (b"", "empty"),
+        ],
     )
     def test_what_is_no_archive_leaves_nothing(
         self, client_of: ClientOf, alice: User, data_dir: Path, data: bytes, text: str

@@ -153,7 +153,7 @@ def test_a_bad_amount_changes_nothing(client_of: Client, alice: User, make_job: 
 def test_less_than_it_has_cost_is_refused(client_of: Client, alice: User, make_job: MakeJob) -> None:
     answer = post(client_of(alice), running(make_job, "12", "30"), 10)
     assert (answer.status_code, answer.json()["code"]) == (409, "spent_already")
-    assert "It has cost $12.00 already" in answer.json()["detail"]
+    assert "The job has already cost $12.00" in answer.json()["detail"]
 
 
 def test_an_ended_job_has_none(client_of: Client, alice: User, make_job: MakeJob) -> None:

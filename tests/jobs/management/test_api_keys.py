@@ -36,7 +36,7 @@ def test_a_key_has_all_scopes_unless_some_are_named(alice: User) -> None:
     [
         (["nobody"], "There is no user 'nobody'"),
         (["alice", "--days", "0"], "--days must be at least 1"),
-        (["alice", "--organization", "other"], "alice belongs to no organization called 'other'"),
+        (["alice", "--organization", "other"], "alice isn't a member of an organization called 'other'"),
         (["alice", "--scope", "everything"], "invalid choice"),
     ],
 )

@@ -20,11 +20,11 @@ def test_it_closes_and_reopens(
     make_job(), make_job(status="running")
     call_command("close_organization", "acme", running="cancel")
     assert capsys.readouterr().out == "acme is closed. Cancelled jobs: 2.\n"
-    with pytest.raises(CommandError, match="acme is closed already"):
+    with pytest.raises(CommandError, match="acme is already closed"):
         call_command("close_organization", "acme")
     call_command("close_organization", "acme", reopen=True)
     assert capsys.readouterr().out == "acme is open again.\n"
-    with pytest.raises(CommandError, match="acme is open already"):
+    with pytest.raises(CommandError, match="acme is already open"):
         call_command("close_organization", "acme", reopen=True)
     rows = AuditRecord.objects.order_by("id").values_list("action", "actor", "source")
     assert list(rows) == [

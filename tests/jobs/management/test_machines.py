@@ -40,7 +40,7 @@ def seen(lab: ClusterProvider) -> ClusterProvider:
 
 def test_an_empty_site_says_so() -> None:
     text = output()
-    assert "No web or background process runs." in text
+    assert "No web or background process is running." in text
     assert "local" in text and "replicate" in text
 
 

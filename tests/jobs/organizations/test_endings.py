@@ -100,10 +100,10 @@ class TestClosing:
 
     def test_happens_once_and_is_taken_back_once(self, acme: Organization, alice: User, root: User) -> None:
         close(acme, by=root)
-        with pytest.raises(Conflict, match="closed already"):
+        with pytest.raises(Conflict, match="already closed"):
             close(acme, by=root)
         reopen(acme, by=root)
-        with pytest.raises(Conflict, match="open already"):
+        with pytest.raises(Conflict, match="already open"):
             reopen(acme, by=root)
         assert choose_organization(alice, "acme") == acme
         actions = AuditRecord.objects.order_by("id").values_list("action", flat=True)

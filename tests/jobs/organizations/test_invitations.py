@@ -42,7 +42,7 @@ def test_a_link_makes_its_holder_a_member_once(acme: Organization, adam: User, d
     assert accept(token, dana).role == Role.LEAD
     other = User.objects.create_user("other")
     for again in (lambda: accept(token, dana), lambda: accept(token, other), lambda: find_invitation(token)):
-        with pytest.raises(Conflict, match="accepted already") as refused:
+        with pytest.raises(Conflict, match="already used") as refused:
             again()
         assert refused.value.get_codes() == "invitation_accepted"
     assert set(Membership.objects.filter(organization=acme).values_list("user__username", flat=True)) == {
@@ -110,7 +110,7 @@ def test_what_is_not_on_record_is_not_withdrawn(
 def test_one_that_was_accepted_is_not_withdrawn(acme: Organization, adam: User, dana: User) -> None:
     invitation, token = invite(acme, Role.VIEWER, by=adam)
     accept(token, dana)
-    with pytest.raises(Conflict, match="accepted already"):
+    with pytest.raises(Conflict, match="already used"):
         withdraw(acme, invitation.pk, by=adam)
 
 

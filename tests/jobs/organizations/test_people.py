@@ -167,7 +167,7 @@ class TestSubmitters:
         if change == "made a viewer":
             user.memberships.update(role=Role.VIEWER)
         other = charlie if change == "of another organization" else user
-        with unit_of_work(), pytest.raises(PermissionDenied, match="no longer submit for acme"):
+        with unit_of_work(), pytest.raises(PermissionDenied, match="no longer submit jobs for acme"):
             lock_submitter(other, acme)
 
     @pytest.mark.parametrize("change", [{"is_active": False}, {"is_superuser": False}])

@@ -190,7 +190,7 @@ class TestPages:
     def test_an_admin_makes_one_and_a_key_that_is_shown_once(self, acme: Organization, maria: User) -> None:
         browser = browser_of(maria)
         page = browser.post(self.PAGES, {"name": "ci", "role": "researcher"}, follow=True)
-        assert "The service account ci is made." in page.content.decode()
+        assert "The service account ci was created." in page.content.decode()
         form = {"name": "server", "scopes": ["read"], "days": "7"}
         made = browser.post(f"{self.PAGES}/ci", form)
         account = find_service_account(acme, "ci")
@@ -200,7 +200,7 @@ class TestPages:
         assert key not in browser.get(f"{self.PAGES}/ci").content.decode()
         browser.post(f"{self.PAGES}/ci/keys/{row.token_key}/revoke")
         assert not ApiKey.objects.exists()
-        assert "is removed" in browser.post(f"{self.PAGES}/ci/remove", follow=True).content.decode()
+        assert "was removed" in browser.post(f"{self.PAGES}/ci/remove", follow=True).content.decode()
 
     def test_a_bad_form_makes_nothing_and_says_why(self, maria: User, nightly: ServiceAccount) -> None:
         browser = browser_of(maria)

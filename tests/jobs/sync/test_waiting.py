@@ -143,7 +143,7 @@ class TestShown:
         assert RESOURCES in client.get(f"/jobs/{job.pk}").content.decode()
         Job.objects.update(cancel_requested_at=timezone.now(), cancel_requested_by="alice")
         shown = client.get(f"/jobs/{job.pk}").content.decode()
-        assert f"Asked by alice; it ends as soon as lab confirms. {RESOURCES}" in shown
+        assert f"Cancelled by alice. Waiting for lab to confirm. {RESOURCES}" in shown
 
     def test_many_cost_one_query(self, make: MakeJob, alice: User, django_assert_num_queries: Any) -> None:
         jobs = [make(external_id=f"x-{number}", provider_waiting_reason=RESOURCES) for number in range(5)]

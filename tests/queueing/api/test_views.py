@@ -54,19 +54,19 @@ class TestPosition:
         dispatch.run_pass()
         waiting = enqueue(config_name="job C")
         answer = client_of(alice).get(f"/api/queue/position/{waiting.job_id}").json()
-        sentence = "2 of your 2 jobs are running: job A, job B; the next starts when one ends."
+        sentence = "Your limit is reached: 2 of 2 jobs are running (job A, job B)."
         assert answer["position"] == 1
         assert answer["waiting_reason"] == sentence
         (blocker,) = answer["blockers"]
         assert blocker["kind"] == "user"
         assert [holder["config_name"] for holder in blocker["holders"]] == ["job A", "job B"]
-        assert "limit for one person is raised" in blocker["lifted_by"]
+        assert "per-user limit is raised" in blocker["lifted_by"]
 
     @pytest.mark.parametrize(
         ("running", "sentence"),
         [
-            (1, "Your one job is running: A; the next starts when it ends."),
-            (2, "More than your one job is running: A, B; the next starts when 2 have ended."),
+            (1, "Your limit is reached: 1 of 1 job is running (A)."),
+            (2, "Your limit is reached: 2 of 1 jobs are running (A, B)."),
         ],
     )
     def test_a_limit_of_one_is_told_in_words_that_fit_one(
@@ -89,7 +89,7 @@ class TestPosition:
         waiting = enqueue()
         answer = client_of(alice).get(f"/api/queue/position/{waiting.job_id}")
         assert "secret" not in answer.content.decode()
-        assert answer.json()["waiting_reason"].startswith("The one job that may run at once is running;")
+        assert answer.json()["waiting_reason"].startswith("The total limit is reached: 1 of 1 job is running.")
 
     def test_nothing_like_it_ended_yet_so_no_time_is_told(
         self, enqueue: Enqueue, client_of: ClientOf, alice: User
@@ -116,7 +116,7 @@ class TestPosition:
         finish_some(make_job, 100)
         QueueState.objects.update_or_create(pk=1, defaults={"max_running_per_user": 0})
         answer = client_of(alice).get(f"/api/queue/position/{enqueue().job_id}").json()
-        assert answer["waiting_reason"] == "None of your 0 jobs can start: the limit is 0 at present."
+        assert answer["waiting_reason"] == "Your limit is 0, so no job can start."
         assert answer["estimated_wait_seconds"] is None
 
     def test_a_strangers_job_is_not_there(self, enqueue: Enqueue, client_of: ClientOf, charlie: User) -> None:

@@ -179,8 +179,8 @@ def test_approval_requests_show_what_is_left(
     maria.is_staff = True
     maria.save()
     page = f"/admin/approvals/approvalrequest/{job['approval_id']}/change/"
-    assert "No budget limits what it may cost." in text_of(browser_of(maria).get("/approvals"))
-    assert "No budget limits what it may cost." in text_of(browser_of(maria).get(page))
+    assert "No budget limits this job." in text_of(browser_of(maria).get("/approvals"))
+    assert "No budget limits this job." in text_of(browser_of(maria).get(page))
     budget = budget_of(acme, "100")
     sentence = f"Budget of acme for {MONTH.name}: $100 of $100 left; this job needs about $31."
     assert sentence in text_of(browser_of(maria).get("/approvals"))
@@ -190,7 +190,7 @@ def test_approval_requests_show_what_is_left(
     assert f"Budget of acme for {MONTH.name}: $100 of $100 left." in text_of(several)
     budget.amount = Decimal(20)
     budget.save()
-    assert f"Approved, it would wait. Budget of acme for {MONTH.name}: $0 of $20" in text_of(
+    assert f"If approved, the job waits. Budget of acme for {MONTH.name}: $0 of $20" in text_of(
         browser_of(maria).get("/approvals")
     )
 
@@ -202,7 +202,7 @@ def test_the_job_page_shows_its_approver_the_cost_the_limit_and_what_is_left(
     body = {"config": {"max_train_steps": 10}, "hardware_profile": "cpu", "max_cost_usd": 60}
     job = client_of(alice).post("/api/cloud/jobs/submit?provider=local", body, format="json").json()
     page = f"/jobs/{job['job_id']}"
-    assert "No budget limits what it may cost." in text_of(browser_of(bob).get(page))
+    assert "No budget limits this job." in text_of(browser_of(bob).get(page))
     Job.objects.filter(pk=job["job_id"]).update(estimated_cost_usd=32, estimate_source="from 7 runs")
     budget_of(acme, "100")
     panel = text_of(browser_of(bob).get(page)).partition("All jobs from all")[0]

@@ -67,7 +67,7 @@ def test_the_list_shows_the_budgets_that_concern_the_reader(
     assert [name for name in seen if "the site" in seen[name]] == ["root"]
     assert [name for name in seen if "$500 each month" in seen[name]] == ["alice", "bob", "maria", "root"]
     assert [name for name in seen if "alice in acme" in seen[name]] == ["alice", "maria", "root"]
-    assert "No budget concerns you" in seen["charlie"]
+    assert "No budget applies to your jobs" in seen["charlie"]
     assert [name for name in seen if "New budget" in seen[name]] == ["charlie", "maria", "root"]
 
 
@@ -116,7 +116,7 @@ def test_it_names_the_jobs_that_wait_because_of_it(enqueue: Enqueue, acme: Organ
     for name, cost in (("dear", Decimal(30)), ("cheap", Decimal(3)), ("unpriced", None), ("free", Decimal(0))):
         enqueue(config_name=name, estimated_cost_usd=cost)
     page = text_of(browser_of(bob).get(page_of(budget)))
-    waiting = page.partition("Jobs that wait because of it")[2]
+    waiting = page.partition("Jobs waiting for this budget")[2]
     assert [name for name in ("dear", "cheap", "unpriced", "free") if name in waiting] == ["dear", "unpriced"]
     assert "$30.00" in waiting
 
@@ -130,19 +130,19 @@ def test_an_admin_makes_changes_and_removes_a_budget(acme: Organization, maria: 
          "thresholds": "90 50 %, 50"},
         follow=True,
     )  # fmt: skip
-    assert "The budget of alice in acme is made." in text_of(made)
+    assert "Budget of alice in acme created." in text_of(made)
     budget = Budget.objects.get()
     assert (budget.scope, budget.user, budget.amount, budget.thresholds) == ("user", alice, Decimal("40.5"), [50, 90])
     changed = browser.post(page_of(budget), fields(budget, amount="60", thresholds=""), follow=True)
-    assert "The budget is changed." in text_of(changed)
+    assert "Budget saved." in text_of(changed)
     assert "40.5 → 60" in text_of(changed)
     budget.refresh_from_db()
     assert (int(budget.amount), budget.thresholds, budget.version) == (60, list[int](), 2)
-    assert "Nothing has changed." in text_of(browser.post(page_of(budget), fields(budget), follow=True))
+    assert "No changes." in text_of(browser.post(page_of(budget), fields(budget), follow=True))
     stamp = re.search(r'name="stamp" value="(\w+)"', browser.get(page_of(budget)).content.decode())
     assert stamp is not None
     removed = browser.post(f"{page_of(budget)}/remove", {"stamp": stamp.group(1)}, follow=True)
-    assert "The budget of alice in acme is removed" in text_of(removed)
+    assert "The budget of alice in acme was removed" in text_of(removed)
     assert list(AuditRecord.objects.order_by("pk").values_list("action", "actor")) == [
         ("budget_made", "maria"), ("budget_changed", "maria"), ("budget_removed", "maria"),
     ]  # fmt: skip
@@ -186,10 +186,10 @@ def test_an_amount_that_is_none_changes_nothing(acme: Organization, maria: User,
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("thresholds", "0", "Name whole percents from 1 to 1000"),
-        ("thresholds", "half", "Name whole percents"),
-        ("thresholds", "-50", "Name whole percents"),
-        ("thresholds", ",".join(map(str, range(1, 12))), "Name at most 10 percents."),
+        ("thresholds", "0", "Enter whole percents from 1 to 1000"),
+        ("thresholds", "half", "Enter whole percents"),
+        ("thresholds", "-50", "Enter whole percents"),
+        ("thresholds", ",".join(map(str, range(1, 12))), "Enter at most 10 percents."),
         ("action", "explode", "Select a valid choice"),
         ("period", "week", "Select a valid choice"),
         ("person", "charlie", "acme has no member 'charlie'."),
@@ -219,7 +219,7 @@ def test_a_zone_that_does_not_exist_is_refused(root: User) -> None:
 def test_a_person_needs_an_organization(root: User, alice: User) -> None:
     sent = {"organization": "", "person": "alice", "amount": "5", "period": "day", "action": "hold"}
     page = browser_of(root).post("/budgets/new", {**sent, "site_zone": "UTC"})
-    assert "A budget of the site is not one person’s" in text_of(page)
+    assert "Choose an organization for a person’s budget" in text_of(page)
     assert not Budget.objects.exists()
 
 
@@ -278,7 +278,7 @@ def test_of_two_who_change_it_the_second_is_told_and_loses_nothing(acme: Organiz
     page = browser_of(root).post(page_of(budget), fields(budget, amount="700"))
     assert page.status_code == 409
     assert "Somebody else changed this budget after you opened it." in text_of(page)
-    assert "It now is: $600 for a month" in text_of(page)
+    assert "The budget is now: $600 for a month" in text_of(page)
     assert 'value="700"' in page.content.decode()
     assert Budget.objects.get().amount == 600
     browser_of(root).post(page_of(budget), fields(budget, amount="700", version=version_in(page)))

@@ -28,12 +28,12 @@ def test_an_admin_sets_the_own_limit_and_takes_it_back(maria: User, acme: Organi
     browser = browser_of(maria)
     assert "The general limit of 4 applies." in text_of(browser.get(LIMITS))
     page = send(browser, LIMITS, max_running="2", reason="the budget")
-    assert "The limit is stored." in text_of(page)
+    assert "Limit saved." in text_of(page)
     assert "At most 2 may run at once." in text_of(page)
     change = AuditRecord.objects.get()
     assert (change.action, change.subject, change.actor) == ("limit_changed", "acme", "maria")
     assert (change.before, change.after) == ({"max_running": None}, {"max_running": 2, "reason": "the budget"})
-    assert "Nothing has changed." in text_of(send(browser, LIMITS, max_running="2"))
+    assert "No changes." in text_of(send(browser, LIMITS, max_running="2"))
     send(browser, LIMITS, max_running="")
     acme.refresh_from_db()
     assert acme.max_running is None
@@ -42,11 +42,11 @@ def test_an_admin_sets_the_own_limit_and_takes_it_back(maria: User, acme: Organi
 def test_more_than_the_general_limit_is_a_superusers_to_allow(maria: User, root: User, acme: Organization) -> None:
     page = send(browser_of(maria), LIMITS, max_running="5")
     assert page.status_code == 400
-    assert "More than the general 4 for an organization is for a superuser to allow." in text_of(page)
+    assert "the general limit of 4 for an organization." in text_of(page)
     assert 'value="5"' in page.content.decode()
     acme.refresh_from_db()
     assert acme.max_running is None
-    assert "The limit is stored." in text_of(send(browser_of(root), LIMITS, max_running="5"))
+    assert "Limit saved." in text_of(send(browser_of(root), LIMITS, max_running="5"))
 
 
 @pytest.mark.parametrize("number", ["-1", "1.5", "many", "99999999999999999999", "\x00"])
@@ -71,6 +71,6 @@ def test_a_page_that_is_out_of_date_overwrites_nothing(maria: User, acme: Organi
 
 def test_the_sites_limits_are_shown(maria: User, root: User) -> None:
     page = text_of(browser_of(maria).get(LIMITS))
-    assert "All organizations together 9" in page
-    assert "Superusers change them." in page
+    assert "Total 9" in page
+    assert "Only superusers can change them." in page
     assert "Change them in the admin" in text_of(browser_of(root).get(LIMITS))

@@ -35,12 +35,12 @@ find("new-key").addEventListener("submit", async (event) => {
   const button = event.target.querySelector("button");
   showKeyError("");
   if (!name.value.trim()) {
-    showKeyError("Give it a name, so that you know later what it is for.");
+    showKeyError("Enter a name that says what the key is for.");
     return name.focus();
   }
   const scopes = [...find("key-scopes").querySelectorAll(":checked")].map((box) => box.name);
   if (!scopes.length) {
-    showKeyError("Tick at least one thing that the key may do.");
+    showKeyError("Tick at least one scope.");
     return find("key-scopes").querySelector("input").focus();
   }
   button.disabled = true;
@@ -101,7 +101,7 @@ find("keys").addEventListener("click", async (event) => {
   });
   if (!answer) return;
   const done = await attempt(() => call("DELETE", `${addresses.keys}/${encodeURIComponent(key)}`), button);
-  if (done) toast("The key is revoked");
+  if (done) toast("Key revoked");
   await showKeys();
   (find("keys").querySelector("[data-act=revoke]") ?? find("key-name")).focus();
 });

@@ -1,7 +1,7 @@
 // Asks the browser for a passkey when a form with data-passkey is sent: "create" makes one, "get" proves one. A form
 // with data-options fetches the challenge; for the others it stands in the page.
 
-const REFUSED = "No passkey was used. Try again, or take another way.";
+const REFUSED = "No passkey was used. Try again, or sign in another way.";
 
 async function optionsOf(form) {
   if (!form.dataset.options) {
@@ -32,7 +32,7 @@ for (const form of document.querySelectorAll("form[data-passkey]")) {
   const problem = form.querySelector(".field-error");
   if (!webauthnJSON.supported()) {
     form.querySelector("button").disabled = true;
-    problem.textContent = "This browser knows no passkeys, or the site is not on HTTPS.";
+    problem.textContent = "This browser doesn’t support passkeys, or the site doesn’t use HTTPS.";
     problem.hidden = false;
     continue;
   }

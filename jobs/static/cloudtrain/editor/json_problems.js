@@ -28,10 +28,10 @@ function syntaxProblem(text, tree) {
 
 /** @type {[RegExp, (match: string[]) => string][]} */
 const MISTAKES = [
-  [/^(?:\/[/*]|#)/, () => "JSON has no comments: remove this."],
-  [/^'/, () => "Use double quotes: JSON has no single ones."],
-  [/^(True|False)\b/, ([word]) => `JSON writes ${word.toLowerCase()}, in small letters.`],
-  [/^None\b/, () => "JSON writes null instead of None."],
+  [/^(?:\/[/*]|#)/, () => "JSON has no comments. Remove this."],
+  [/^'/, () => "Use double quotes instead of single quotes."],
+  [/^(True|False)\b/, ([word]) => `Write ${word.toLowerCase()} in lower case.`],
+  [/^None\b/, () => "Write null instead of None."],
 ];
 
 function sentence(text, error) {
@@ -46,8 +46,8 @@ function sentence(text, error) {
 
 function unfinished(rest) {
   const line = rest.slice(1).split("\n", 1)[0];
-  if (!/^(?:[^"\\]|\\.)*"/.test(line)) return "The line ends within a text: a double quote is missing.";
-  return "A backslash in this text stands before what it may not; write \\\\ for the backslash itself.";
+  if (!/^(?:[^"\\]|\\.)*"/.test(line)) return "A closing double quote is missing.";
+  return "Invalid escape in this text. Write \\\\ for a backslash.";
 }
 
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
@@ -68,9 +68,9 @@ function expected(parent, previous, rest) {
   if (previous === "," && rest.startsWith(end)) return "Remove the comma before this.";
   if (parent === "Object") return rest ? "Expected a name in double quotes." : "The text ends here: a } is missing.";
   if (parent === "Property" && previous === "PropertyName") return "Expected a colon after the name.";
-  if (!rest) return "The text ends here, where a value is expected.";
+  if (!rest) return "Expected a value before the end.";
   const [word] = rest.match(/^[A-Za-z_]\w*/) ?? [];
-  return word ? `${word} is not a value: a text stands in double quotes.` : `Expected a value, not ${shown(rest)}`;
+  return word ? `${word} is not a value. Put texts in double quotes.` : `Expected a value, not ${shown(rest)}`;
 }
 
 // A character as people can see it, such as the mark with which editors on Windows begin a file.

@@ -86,7 +86,7 @@ function show(text) {
 
 function showWhyEmpty() {
   if (isComplete || hasEnded()) showState("This job has no log.");
-  else if (hasStarted()) showState("Nothing is written yet.");
+  else if (hasStarted()) showState("The log is empty so far.");
   else showState("The log begins when the provider starts the job.");
 }
 

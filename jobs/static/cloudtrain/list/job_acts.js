@@ -36,7 +36,7 @@ export async function askAndRetry(jobId, name, button) {
     name,
     text: "is submitted once more, with the same config and hardware, and costs again.",
     yes: "Run it again",
-    no: "Leave it",
+    no: "Cancel",
     isDangerous: false,
   });
   if (!answer) return null;

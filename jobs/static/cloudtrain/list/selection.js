@@ -64,7 +64,7 @@ bar.addEventListener("click", async ({ target }) => {
 
 async function fill(request) {
   const text = await request().catch(() =>
-    showProblem("The server could not answer. Look at the list before you try again."),
+    showProblem("The server could not answer. Check the list before you try again."),
   );
   if (!text) return dialog.close();
   dialog.innerHTML = text;

@@ -16,7 +16,7 @@ machines.addEventListener("click", async (event) => {
   if (!button || button.disabled) return;
   try {
     await switchedOff(button, () => call("POST", button.dataset.address));
-    toast(`${button.dataset.name} was asked for its nodes.`);
+    toast(`${button.dataset.name} is being refreshed.`);
   } catch (refusal) {
     if (refusal.status !== 401) showProblem(refusal.message);
   }

@@ -1,6 +1,6 @@
 // What a dry run says that a job would come to.
 
-import { duration } from "../shell/times.js";
+import { roughDuration } from "../shell/times.js";
 import { showChanges } from "./run_again.js";
 
 const find = (id) => document.getElementById(id);
@@ -27,7 +27,7 @@ export function showForecast(answer, text = "") {
   if (!answer) return;
   const doubt = answer.estimate_doubt ? `: ${answer.estimate_doubt}` : "";
   find("forecast-cost").textContent = rangeText(answer.estimated_cost_range, dollars) + doubt;
-  find("forecast-time").textContent = rangeText(answer.estimated_seconds_range, duration);
+  find("forecast-time").textContent = rangeText(answer.estimated_seconds_range, roughDuration);
   find("forecast-source").textContent = answer.estimate_source ?? "nothing yet";
   find("forecast-start").textContent = start(answer);
 }
@@ -47,7 +47,7 @@ function hold(answer) {
 
 /** What the strictest budget leaves for it: a warning where too little is left. */
 function showBudget(budget) {
-  show("forecast-budget", budget ? `${budget.would_wait ? "It would wait. " : ""}${budget.sentence}` : "");
+  show("forecast-budget", budget ? `${budget.would_wait ? "The job would wait. " : ""}${budget.sentence}` : "");
   find("forecast-budget").className = budget?.would_wait ? "notice notice-warn" : "under";
 }
 
@@ -71,7 +71,7 @@ function start({
 }) {
   if (isHeld) return "when it is approved";
   if (budget?.would_wait) return "when the budget has room for it";
-  const queue = position > 1 ? `Number ${position} in the queue. ` : "";
+  const queue = position > 1 ? `Place ${position} in line. ` : "";
   if (wait === null) return `${queue}${reason}`;
-  return wait < 1 ? `at once. ${queue}` : `in about ${duration(wait)}. ${queue}${reason}`;
+  return wait < 1 ? `at once. ${queue}` : `in about ${roughDuration(wait)}. ${queue}${reason}`;
 }

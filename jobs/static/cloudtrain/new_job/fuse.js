@@ -17,8 +17,7 @@ export const fuseFields = () => ({
 });
 
 /** Why it can't be sent, as a sentence; empty when it can. */
-export const fuseHindrance = () =>
-  amount.validity.valid ? "" : "The limit has to be an amount of US dollars, such as 30 or 12.50.";
+export const fuseHindrance = () => (amount.validity.valid ? "" : "Enter the limit in US dollars, such as 30 or 12.50.");
 
 /** Call `changed` whenever the amount changes. */
 export const onFuse = (changed) => amount.addEventListener("input", changed);

@@ -45,7 +45,7 @@ export function saveWith(read) {
     }
     dialog.close();
     addStored(title);
-    toast(`The config ${title} is stored for ${organization}.`);
+    toast(`Config ${title} saved for ${organization}.`);
   });
   dialog.addEventListener("close", () => {
     find("save-over").checked = false;
@@ -86,7 +86,7 @@ async function copy(text) {
   field.value = text;
   try {
     await navigator.clipboard.writeText(text);
-    toast("Copied. KEY stands for an API key of yours.");
+    toast("Copied. Replace KEY with your API key.");
   } catch {
     // Only a page over TLS, or of this machine, may write there.
     find("curl-dialog").showModal();

@@ -70,7 +70,7 @@ function body(more) {
 /** Why it can't be sent at all, as a sentence; empty when it can. */
 function hindrance() {
   if (editorHindrance()) return editorHindrance();
-  return isUploading() ? "The dataset is still on its way." : placeHindrance() || fuseHindrance();
+  return isUploading() ? "The dataset is still uploading." : placeHindrance() || fuseHindrance();
 }
 
 function editorHindrance() {
@@ -138,11 +138,7 @@ async function requestForecast() {
     if (number !== lastRequest || timer) return;
     const isRefused = refusal.status === 400;
     showErrors(isRefused ? refusal : null);
-    show(
-      null,
-      isRefused ? "It can’t be submitted as it is: see the errors at the fields." : refusal.message,
-      isRefused,
-    );
+    show(null, isRefused ? "Fix the errors at the fields first." : refusal.message, isRefused);
   }
 }
 
@@ -186,7 +182,7 @@ function refused(refusal) {
     // An answer was lost, and then the form was changed.
     key = newKey();
     showProblem(
-      "A job of this page was submitted before, with other contents. Look at the list of jobs before you submit this one too.",
+      "A different job was already submitted from this page. Check the list of jobs before you submit this one too.",
     );
   } else showErrors(refusal);
   isAnswerToClick = true;
@@ -229,7 +225,7 @@ function fillIn(begin) {
 const isUntouched = (field) => field.value === field.defaultValue;
 
 saveWith(() => ({
-  problem: storedName() ? "This config is stored already. Change a copy of it first." : editorHindrance(),
+  problem: storedName() ? "This config is already stored. Edit a copy first." : editorHindrance(),
   config: config.read().text,
   dataloader: dataloader.read().text,
   organization: organization.value,

@@ -68,6 +68,6 @@ export function choosePlace(begin) {
 
 /** Why a job can run nowhere; empty when it can. */
 export function placeHindrance() {
-  if (!providerNow()?.enabled) return "No provider is switched on. An operator can switch one on.";
+  if (!providerNow()?.enabled) return "No provider is enabled. An operator can enable one.";
   return hardware.value ? "" : "This provider has no hardware. Choose another provider.";
 }

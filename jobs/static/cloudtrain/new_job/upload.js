@@ -25,7 +25,7 @@ export function upload(address, form, { progress, signal }) {
     });
     request.addEventListener("error", () => {
       reject(
-        new Refusal(0, { detail: "The connection broke off, or the server refused the file: it was not uploaded." }),
+        new Refusal(0, { detail: "The file was not uploaded: the connection was lost, or the server refused it." }),
       );
     });
     request.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError")));

@@ -139,7 +139,7 @@ export async function call(method, address, body, headers = {}, read = JSON.pars
       body: body === undefined || typeof body === "string" ? body : JSON.stringify(body),
     });
   } catch {
-    throw new Refusal(0, { detail: "The server can’t be reached: nothing was changed. Try again in a moment." });
+    throw new Refusal(0, { detail: "The server can’t be reached. Nothing was changed. Try again in a moment." });
   }
   if (response.status === 401) signedOut();
   const answer = await response

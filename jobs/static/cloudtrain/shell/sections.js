@@ -80,7 +80,7 @@ document.addEventListener("htmx:error", (event) => {
 document.addEventListener("htmx:response:error", (event) => {
   const { status } = event.detail.ctx.response;
   if (status === 401) signedOut();
-  else if (status === 404) showProblem("This is no longer there, or no longer yours to see.");
+  else if (status === 404) showProblem("This was deleted, or you no longer have access to it.");
   else if ("live" in event.target.dataset) setTimeout(refresh, RETRY_MS, event.target);
 });
 

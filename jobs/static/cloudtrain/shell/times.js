@@ -64,6 +64,22 @@ export function duration(seconds) {
   return [larger, ...smaller.filter(([count]) => count > 0)].map((part) => part.join(" ")).join(" ");
 }
 
+// From so many seconds on, an estimate is rounded to these: as jobs/notices/durations.py has it.
+const ROUNDING = [
+  [86_400, 3_600],
+  [14_400, 1_800],
+  [3_600, 600],
+  [600, 300],
+  [60, 60],
+  [0, 10],
+];
+
+/** An estimate at the precision that it has. */
+export function roughDuration(seconds) {
+  const [, unit] = ROUNDING.find(([start]) => seconds >= start) ?? ROUNDING[ROUNDING.length - 1];
+  return duration(Math.max(1, Math.round(seconds / unit)) * unit);
+}
+
 // As approvals/queries.py says what is urgent.
 const URGENT_MS = 3_600_000;
 

@@ -169,7 +169,7 @@ class TestRefusals:
         configure()
         answer = sign_on(client, **changes)
         assert answer.status_code == 400
-        assert "not begun in this browser" in answer.content.decode()
+        assert "started in another browser" in answer.content.decode()
         assert nothing_was_made()
 
     def test_an_answer_carried_to_another_browser_makes_nothing(
@@ -232,7 +232,7 @@ class TestRefusals:
         answer = client.get(f"/login/sso/callback?{callback_of(provider, away)}")
         assert answer.status_code == 503
         assert answer["Retry-After"]
-        assert "does not answer as it should" in answer.content.decode()
+        assert "gave an unexpected answer" in answer.content.decode()
         assert nothing_was_made()
 
     def test_a_provider_that_is_slow_is_given_up(

@@ -56,9 +56,9 @@ class TestQuestion:
         ]
         page = ask(alice, "cancel", jobs)
         assert "Cancel 2 jobs?" in page
-        assert "They have cost $3.50 together." in page
-        assert "<bdi>ended</bdi>: It has ended." in page
-        assert "<bdi>carols</bdi>: Only its submitter, a lead or an admin may change it." in page
+        assert "Cost so far: $3.50 in total." in page
+        assert "<bdi>ended</bdi>: The job has ended." in page
+        assert "<bdi>carols</bdi>: Only the submitter, a lead or an admin can change this job." in page
         assert Job.objects.filter(cancel_requested_at=None).count() == 4
 
     def test_tells_a_stranger_nothing_of_them(self, charlie: User, make_job: MakeJob) -> None:
@@ -71,15 +71,15 @@ class TestQuestion:
         assert client.post("/jobs/chosen/cancel").status_code == 401
 
     def test_of_an_unknown_act_is_not_there(self, alice: User) -> None:
-        assert "There is nothing here" in ask(alice, "sell", [])
+        assert "Page not found" in ask(alice, "sell", [])
 
 
 def test_some_are_cancelled_and_the_others_are_named(alice: User, carol: User, make_job: MakeJob) -> None:
     own, foreign = make_job(), make_job(config_name="carols", submitted_by=carol)
     page = act_on(alice, "cancel", [own, foreign])
     assert "1 job cancelled" in page
-    assert "1 was left as before:" in page
-    assert "<bdi>carols</bdi>: Only its submitter" in page
+    assert "1 was not changed:" in page
+    assert "<bdi>carols</bdi>: Only the submitter" in page
     own.refresh_from_db()
     foreign.refresh_from_db()
     assert (own.status, foreign.status) == (JobStatus.CANCELLED, JobStatus.PENDING)
@@ -90,7 +90,7 @@ def test_ended_ones_are_deleted_and_running_ones_stay(bob: User, make_job: MakeJ
     ended, running = make_job(status=JobStatus.FAILED), make_job(status=JobStatus.RUNNING)
     page = act_on(bob, "delete", [ended, running])
     assert "1 job deleted" in page
-    assert "It has not ended. Cancel it first." in page
+    assert "The job has not ended. Cancel it first." in page
     assert list(Job.objects.kept()) == [running]
     assert "1 that is no longer there." in act_on(bob, "delete", [ended])
 
@@ -113,7 +113,7 @@ def test_a_form_that_is_sent_twice_retries_once(alice: User, make_job: MakeJob) 
     for _ in range(2):
         page = act_on(alice, "retry", [job, running], key="once")
         assert "1 job submitted again" in page
-        assert "Only a failed or cancelled job is retried." in page
+        assert "Only failed and cancelled jobs can be retried." in page
     assert Job.objects.filter(retry_of=job).count() == 1
 
 
@@ -131,6 +131,6 @@ class TestApproving:
         assert {job.approval_requests.get().status for job in held} == {RequestStatus.PENDING}
         page = act_on(bob, "approve", [*held, make_job(config_name="free")])
         assert "2 jobs approved" in page
-        assert "<bdi>free</bdi>: It doesn’t wait for approval." in page
+        assert "<bdi>free</bdi>: The job needs no approval." in page
         assert {job.approval_requests.get().status for job in held} == {RequestStatus.APPROVED}
         assert "0 jobs approved" in act_on(bob, "approve", held)

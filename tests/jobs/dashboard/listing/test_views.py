@@ -116,6 +116,6 @@ class TestSavedViews:
             with pytest.raises(error):
                 save_view(name, QueryDict(), by=alice)
         monkeypatch.setattr(saved, "MOST_OF_ONE", 1)
-        with pytest.raises(Conflict, match="the most"):
+        with pytest.raises(Conflict, match="the maximum"):
             save_view("another", QueryDict(), by=alice)
         assert SavedView.objects.count() == 1

@@ -88,7 +88,7 @@ def test_buttons_of_a_channel(alice: User) -> None:
     assert "This channel is off. Switch it on first." in text_of(browser.post(address, {"act": "test"}, follow=True))
     assert not Delivery.objects.exists()
     browser.post(address, {"act": "on"})
-    assert "A test is on its way." in text_of(browser.post(address, {"act": "test"}, follow=True))
+    assert "Test sent." in text_of(browser.post(address, {"act": "test"}, follow=True))
     assert Delivery.objects.get().notice.kind == "test"
     assert "whsec_" in text_of(browser.post(address, {"act": "secret"}))
     browser.post(address, {"act": "remove"})
@@ -187,7 +187,7 @@ def test_whoever_left_sees_the_organization_s_deliveries_no_more(ada: User, acme
     assert signed_in(ada).get(f"{SETTINGS}/deliveries").status_code == 404
 
 
-DECISIONS = "A job waits for a decision"
+DECISIONS = "A job needs my decision"
 
 
 def mail_part(page: Any) -> str:

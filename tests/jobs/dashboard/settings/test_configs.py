@@ -30,7 +30,7 @@ def address_of(config: TrainingConfig) -> str:
 
 def test_a_researcher_stores_changes_and_deletes_one(alice: User, acme: Organization) -> None:
     browser = browser_of(alice)
-    assert "The organization has stored no config yet." in text_of(browser.get(CONFIGS))
+    assert "No stored configs yet." in text_of(browser.get(CONFIGS))
     page = send(browser, f"{CONFIGS}/new", name="flux", config=JSON, dataloader_config='[{"id": "a"}]')
     assert "The config flux is stored." in text_of(page)
     stored = TrainingConfig.objects.get()
@@ -41,7 +41,7 @@ def test_a_researcher_stores_changes_and_deletes_one(alice: User, acme: Organiza
     stored.refresh_from_db()
     assert (stored.config, stored.dataloader_config) == ({"max_train_steps": 8}, [])
     page = browser.post(f"{address_of(stored)}/delete", follow=True)
-    assert "The config flux is deleted." in text_of(page)
+    assert "The config flux was deleted." in text_of(page)
     assert browser.post(f"{address_of(stored)}/delete").status_code == 404
 
 
@@ -90,7 +90,7 @@ def test_a_page_that_is_out_of_date_overwrites_nothing(
     store_config(bob, acme, "flux", {"max_train_steps": 2}, [])
     page = browser.post(address_of(stored), {"stamp": stamp, "config": JSON})
     assert page.status_code == 409
-    assert "bob stored a config of this name after you opened this page." in text_of(page)
+    assert "bob saved a config with this name after you opened this page." in text_of(page)
     stored.refresh_from_db()
     assert stored.config == {"max_train_steps": 2}
     assert "is changed" in text_of(send(browser, address_of(stored), config=JSON))
@@ -107,12 +107,12 @@ def test_a_viewer_looks_and_changes_nothing(acme: Organization, stored: Training
     browser = browser_of(make_user("vera", acme, Role.VIEWER))
     page = browser.get(address_of(stored))
     assert "max_train_steps" in text_of(page)
-    assert "Store the config" not in text_of(page)
+    assert "Save config" not in text_of(page)
     assert browser.get(f"{CONFIGS}/new").status_code == 403
     for address in (address_of(stored), f"{address_of(stored)}/delete", f"{CONFIGS}/new"):
         page = browser.post(address, {"name": "x", "config": JSON})
         assert page.status_code == 403
-        assert "may look at its configs, not change them" in text_of(page)
+        assert "t change its configs" in text_of(page)
     assert TrainingConfig.objects.get().config == {"max_train_steps": 1}
 
 

@@ -67,7 +67,7 @@ class TestWhose:
         assert not can_change(alice, found)
         page = browser.post(f"{DISCOVERED}/jobs/{found.pk}/assign", {"user": "alice"}, follow=True)
         assert "The job sdxl is alice’s now." in text_of(page)
-        assert "Every discovered job of acme is somebody’s." in text_of(page)
+        assert "Every discovered job of acme is assigned." in text_of(page)
         found.refresh_from_db()
         assert found.submitted_by == alice and can_change(alice, found)
         record = AuditRecord.objects.get(action="job_assigned")
@@ -116,7 +116,7 @@ class TestWhose:
         assert "The job sdxl has not ended. Cancel it on its page first." in text_of(page)
         Job.objects.filter(pk=found.pk).update(status=JobStatus.FAILED, completed_at=timezone.now())
         page = browser.post(f"{DISCOVERED}/jobs/{found.pk}/discard", follow=True)
-        assert "The job sdxl is deleted." in text_of(page)
+        assert "The job sdxl was deleted." in text_of(page)
         assert not Job.objects.kept().exists()
 
     def test_a_superuser_gives_one_job_of_none_to_the_organization(

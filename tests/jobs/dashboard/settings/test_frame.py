@@ -46,7 +46,7 @@ class TestWhoSeesIt:
     def test_a_member_is_told_who_may(self, acme: Organization, role: Role, section: str) -> None:
         page = browser_of(make_user("mo", acme, role)).get(f"{ACME}/{section}")
         assert page.status_code == 403
-        assert "Only admins of acme see and change this. Its members page names them." in text_of(page)
+        assert "Only admins of acme can see this page. The members page lists them." in text_of(page)
 
     @pytest.mark.parametrize("role", [Role.VIEWER, Role.RESEARCHER, Role.LEAD])
     def test_a_member_sees_members_and_configs(self, acme: Organization, role: Role) -> None:
@@ -90,7 +90,7 @@ class TestNavigation:
     def test_who_is_in_no_organization_learns_so(self, db: None) -> None:
         page = browser_of(User.objects.create_user("dave")).get("/settings")
         assert page.status_code == 403
-        assert "You belong to no organization. An admin of one can invite you." in text_of(page)
+        assert "You aren't in an organization yet. An admin of one can invite you." in text_of(page)
 
     def test_the_switcher_keeps_the_section_where_one_may_see_it(self, maria: User) -> None:
         assert "Other organization" not in read_page(maria, f"{ACME}/limits")

@@ -29,12 +29,12 @@ def test_an_admin_changes_them_and_it_is_on_record(maria: User, acme: Organizati
     Authenticator.objects.create(user=maria, type=Authenticator.Type.TOTP, data={})
     browser = browser_of(maria)
     page = send(browser, GENERAL, **FIELDS, second_factor_required="on")
-    assert "The settings are stored." in text_of(page)
+    assert "Settings saved." in text_of(page)
     acme.refresh_from_db()
     assert (acme.time_zone, acme.default_provider, acme.default_hardware) == ("Asia/Tokyo", "replicate", "l40s")
     assert acme.second_factor_required
     assert AuditRecord.objects.get(action="settings_changed").actor == "maria"
-    assert "Nothing has changed." in text_of(send(browser, GENERAL, **FIELDS, second_factor_required="on"))
+    assert "No changes." in text_of(send(browser, GENERAL, **FIELDS, second_factor_required="on"))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_closed_organization_is_no_choice_there(alice: User, acme: Organizatio
     Organization.objects.update(closed_at=timezone.now())
     page = browser_of(alice).get("/jobs/new")
     assert page.status_code == 403
-    sentence = "acme is closed: nothing is submitted for it. A superuser can reopen it."
+    sentence = "acme is closed and takes no jobs. A superuser can reopen it."
     assert sentence in text_of(page)
     jobs = browser_of(alice).get("/")
     assert sentence in text_of(jobs) and "/jobs/new" not in jobs.content.decode()

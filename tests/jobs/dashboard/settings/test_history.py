@@ -44,7 +44,7 @@ def test_others_changes_are_not_in_it(maria: User, acme: Organization, charlie: 
     browser = browser_of(maria)
     for page in (text_of(browser.get(HISTORY)), body_of(browser.get(f"{HISTORY}.csv")).decode()):
         assert not any(text in page.lower() for text in ("theirs", "their", "of-the-site", "site action", "charlie"))
-    assert "Nothing was changed yet." in text_of(browser.get(HISTORY))
+    assert "No changes yet." in text_of(browser.get(HISTORY))
     audit = text_of(browser_of(root).get("/site/audit"))
     assert "theirs" in audit and "of-the-site" in audit
 
@@ -116,7 +116,7 @@ def test_formulas_are_texts_in_the_file(maria: User, acme: Organization) -> None
 def test_the_sites_audit_is_for_superusers(maria: User, root: User, address: str) -> None:
     page = browser_of(maria).get(address)
     assert page.status_code == 403
-    assert "Only superusers see this page." in text_of(page)
+    assert "Only superusers can see this page." in text_of(page)
     assert browser_of(root).get(address, follow=True).status_code == 200
     assert browser_of(None).get(address)["Location"] == f"/login?next={address}"
 

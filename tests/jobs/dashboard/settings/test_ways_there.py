@@ -35,9 +35,9 @@ def test_the_account_leads_to_each_organizations_members_and_the_address(alice: 
 
 def test_an_empty_list_leads_a_viewer_to_the_admins_and_tells_others_of_invitations(acme: Organization) -> None:
     page = browser_of(make_user("vera", acme, Role.VIEWER)).get("/")
-    assert "the admins of your organization can change your role" in text_of(page)
+    assert "The admins of your organization can change your role" in text_of(page)
     assert MEMBERS in page.content.decode()
-    assert "An admin of one can invite you by a link." in text_of(browser_of(make_user("dora")).get("/"))
+    assert "An admin of one can invite you." in text_of(browser_of(make_user("dora")).get("/"))
 
 
 def test_a_superuser_without_organizations_makes_one_here(root: User) -> None:
@@ -47,4 +47,4 @@ def test_a_superuser_without_organizations_makes_one_here(root: User) -> None:
 def test_an_api_answer_says_who_can_help(client_of: object, db: None) -> None:
     answer = client_of(make_user("dora")).post("/api/cloud/jobs/submit", {"config": {}})  # type: ignore[operator]
     assert answer.status_code == 403
-    assert "An admin of one can invite you, or make you a researcher there." in answer.json()["detail"]
+    assert "Ask an admin to invite you, or to make you a researcher." in answer.json()["detail"]

@@ -33,10 +33,10 @@ def test_they_are_for_superusers(acme: Organization, charlie: User, address: str
 
 def test_one_is_made_and_leads_to_its_members(root: User) -> None:
     browser = browser_of(root)
-    assert "There is no organization yet." in text_of(browser.get(ALL))
+    assert "No organizations yet." in text_of(browser.get(ALL))
     page = browser.post(ALL, {"name": "umbrella"}, follow=True)
     assert page.redirect_chain[-1][0] == "/organizations/umbrella/settings/members"
-    assert "The organization umbrella is made. Invite its first admin." in text_of(page)
+    assert "The organization umbrella was created. Invite its first admin." in text_of(page)
 
 
 @pytest.mark.parametrize("name", ["acme", "", "two words", "a/b", "x" * 101])
@@ -52,7 +52,7 @@ def test_a_bad_name_is_refused(root: User, acme: Organization, name: str) -> Non
 def test_a_search_finds_by_part_of_the_name(root: User, acme: Organization, charlie: User) -> None:
     page = text_of(browser_of(root).get(f"{ALL}?q=CM"))
     assert "acme" in page and "other" not in page
-    assert "No organization has “zzz” in its name." in text_of(browser_of(root).get(f"{ALL}?q=zzz&page=7"))
+    assert "No organizations match “zzz”." in text_of(browser_of(root).get(f"{ALL}?q=zzz&page=7"))
     assert browser_of(root).get(f"{ALL}?q=%00").status_code == 200
 
 
@@ -72,10 +72,10 @@ def test_it_is_closed_once_reopened_once_and_submits_meanwhile_nothing(
     page = text_of(browser.post(f"{ONE}/close", {"running": "finish"}, follow=True))
     assert "The organization acme is closed. 1 job cancelled." in page
     assert Job.objects.get(pk=job.pk).status == JobStatus.CANCELLED
-    assert "acme is closed already." in text_of(browser.post(f"{ONE}/close", {"running": "finish"}, follow=True))
+    assert "acme is already closed." in text_of(browser.post(f"{ONE}/close", {"running": "finish"}, follow=True))
     assert browser_of(alice).get("/jobs/new").status_code == 403
     assert "is open again." in text_of(browser.post(f"{ONE}/reopen", follow=True))
-    assert "acme is open already." in text_of(browser.post(f"{ONE}/reopen", follow=True))
+    assert "acme is already open." in text_of(browser.post(f"{ONE}/reopen", follow=True))
 
 
 def test_what_a_deletion_takes_is_listed_and_it_is_deleted_as_listed(
@@ -83,7 +83,7 @@ def test_what_a_deletion_takes_is_listed_and_it_is_deleted_as_listed(
 ) -> None:
     browser = browser_of(root)
     page = text_of(browser.get(ONE))
-    assert "With it would go: Memberships: 2" in page
+    assert "Also deleted: Memberships: 2" in page
     assert "It can’t be deleted now. Close it first." in page
     browser.post(f"{ONE}/close", {"running": "finish"})
     stamp = deletion_stamp(root, ONE)
@@ -91,7 +91,7 @@ def test_what_a_deletion_takes_is_listed_and_it_is_deleted_as_listed(
     page = text_of(browser.post(f"{ONE}/delete", {"stamp": stamp}, follow=True))
     assert "Somebody else changed this after you opened the page." in page
     page = text_of(browser.post(f"{ONE}/delete", {"stamp": deletion_stamp(root, ONE)}, follow=True))
-    assert "The organization acme is deleted." in page
+    assert "Organization acme deleted." in page
     assert not Organization.objects.exists()
 
 

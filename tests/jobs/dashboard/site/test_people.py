@@ -41,16 +41,16 @@ def test_a_search_finds_by_name_address_and_organization(root: User, alice: User
 
 def test_nobody_found_is_said(root: User) -> None:
     for search in ("zzz", "%00zzz", "%F0%9F%9A%82"):
-        assert "Nobody has “" in text_of(browser_of(root).get(f"{PEOPLE}?q={search}"))
+        assert "No people match “" in text_of(browser_of(root).get(f"{PEOPLE}?q={search}"))
 
 
 def test_somebody_is_deactivated_once_and_reactivated_once(root: User, alice: User) -> None:
     theirs = browser_of(alice)
     browser = browser_of(root)
-    for sentence in ("alice is deactivated.", "alice was deactivated already."):
+    for sentence in ("alice is deactivated.", "alice is already deactivated."):
         assert sentence in text_of(browser.post(f"{one(alice)}/active", {"active": "no"}, follow=True))
     assert theirs.get("/").status_code == 302
-    for sentence in ("alice has access again.", "alice has access already."):
+    for sentence in ("alice has access again.", "alice already has access."):
         assert sentence in text_of(browser.post(f"{one(alice)}/active", {"active": "yes"}, follow=True))
 
 
