@@ -94,7 +94,7 @@ class ProviderConfigView(APIView):
         limits = {key: body.pop(key) for key in LIMITS if key in body}
         if body or not limits:
             if not is_superuser(request.user):
-                raise PermissionDenied("Only superusers set providers: they are shared by all organizations.")
+                raise PermissionDenied("Only superusers can change providers: all organizations share them.")
             change_settings(name, {SETTINGS.get(key, key): body[key] for key in body}, by=current_user(request))
         if limits:
             change_limit(current_user(request), limits)
