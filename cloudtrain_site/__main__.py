@@ -39,7 +39,8 @@ def main() -> None:
         with work:
             execute_from_command_line(sys.argv)
     except ConfigurationError as error:
-        sys.exit(str(error))
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2 if sys.argv[1:2] == ["doctor"] else 1)  # to the doctor it is a fault
     except DatabaseError as error:
         if not _lacks_tables(error):
             raise

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -14,6 +17,7 @@ from cloudtrain_site.doctor.findings import Finding, Status, bad, ok, skipped, w
 from cloudtrain_site.extensions import DoctorCheck, doctor_checks
 from cloudtrain_site.management.commands import doctor
 from cloudtrain_site.registry import Registry
+from tests.cloudtrain_site.conftest import ROOT
 
 HERE = __name__
 over = threading.Event()
@@ -188,3 +192,11 @@ def test_each_check_is_a_function_that_is_there() -> None:
     for name, check in doctor_checks.items():
         assert callable(import_string(check.check)), name
         assert set(check.needs) <= set(doctor_checks), name
+
+
+@pytest.mark.slow
+def test_a_setting_that_keeps_the_site_from_starting_is_a_fault() -> None:
+    command = [sys.executable, str(ROOT / "manage.py"), "doctor"]
+    done = subprocess.run(command, env={**os.environ, "EMAIL_URL": "pigeon://x"}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("EMAIL_URL must begin with one of")
