@@ -14,11 +14,12 @@ from django.db import DatabaseError
 from cloudtrain_site import __version__
 from cloudtrain_site.conf.data_folder import make_files_private
 from cloudtrain_site.conf.environment import ConfigurationError
+from cloudtrain_site.conf.occupancy import SERVING
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.correlation_ids import command_correlation
 from cloudtrain_site.serving.inspection import forbid_inspection
 from cloudtrain_site.serving.lean_imports import load_lean_libraries
-from cloudtrain_site.structured_logging.configure import SERVING, prints_answer
+from cloudtrain_site.structured_logging.configure import prints_answer
 
 
 def main() -> None:

@@ -107,6 +107,17 @@ def open_sealed(sealed: str) -> list[Secret]:
         raise SecretsLostError from None
 
 
+def opens(sealed: str, secret_keys: tuple[str, ...]) -> bool:
+    """Whether one of these keys decrypts the result of `seal`."""
+    from cryptography.fernet import InvalidToken
+
+    try:
+        _ciphers(secret_keys).decrypt(sealed.encode())
+    except InvalidToken:
+        return False
+    return True
+
+
 def keys() -> tuple[str, ...]:
     """Return the key that encrypts, and those that only decrypt."""
     return (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)

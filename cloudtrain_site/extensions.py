@@ -64,6 +64,26 @@ sealed_columns: Registry[str] = Registry()
 
 
 @dataclass(frozen=True, slots=True)
+class DataPart:
+    """A part of the data folder, registered under the name by which `manage.py backup --without` leaves it out.
+
+    `places` are patterns of paths in that folder, level by level. What isn't `kept` is in no backup: the site makes it
+    anew. A file with a `rewrite` is in a backup as that returns it.
+    """
+
+    label: str
+    places: tuple[str, ...]
+    is_kept: bool = True
+    rewrite: Callable[[bytes], bytes] | None = None
+
+
+data_parts: Registry[DataPart] = Registry()
+
+#: SQL for both databases, by what it does: run on a database that is put back, before anything uses it.
+restore_statements: Registry[str] = Registry()
+
+
+@dataclass(frozen=True, slots=True)
 class RequestLimit:
     """The largest size of a whole request, in bytes, and the error for a larger one."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from datetime import timedelta
 
 import django_stubs_ext
@@ -14,6 +15,7 @@ from cloudtrain_site.conf import places
 from cloudtrain_site.conf.data_folder import kept_secret_key, make_folder
 from cloudtrain_site.conf.database import database_settings
 from cloudtrain_site.conf.environment import Environment, path_of
+from cloudtrain_site.conf.occupancy import SERVING, enter
 
 django_stubs_ext.monkeypatch()
 
@@ -25,9 +27,11 @@ DATA_DIR = path_of(env.str("SIMPLETUNER_DATA_DIR", default=str(places.default_da
 ROLE = env.str("CLOUDTRAIN_ROLE", default="worker")
 
 DEBUG = env.switch("DEBUG", default=False)
+_command = "".join(sys.argv[1:2])
+enter(DATA_DIR, serves=ROLE == "web" or _command in SERVING, command=_command)
 make_folder(DATA_DIR)
 # Read without django-environ: it would expand a key that begins with a dollar sign.
-SECRET_KEY = os.environ.get("SECRET_KEY") or kept_secret_key(DATA_DIR)
+SECRET_KEY = os.environ.get("SECRET_KEY") or kept_secret_key(DATA_DIR, makes_one=_command != "restore")
 # Former keys: values encrypted or signed under them can still be read.
 SECRET_KEY_FALLBACKS = os.environ.get("SECRET_KEY_FALLBACKS", "").split()
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])

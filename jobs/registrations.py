@@ -5,6 +5,7 @@ from __future__ import annotations
 from cloudtrain_site import extensions as site
 from cloudtrain_site.enterprise import get_enterprise_config
 from jobs import extensions, health, permissions
+from jobs.configs.secrets import masked_json
 from jobs.costs import accounts, metrics
 from jobs.dashboard import fuse_panel, machines_views
 from jobs.dashboard.listing import acts
@@ -17,6 +18,7 @@ from jobs.fuses import burns, watch
 from jobs.notices import ended, readers
 from jobs.organizations import personal_data, service_accounts, sign_on
 from jobs.outputs import retention
+from jobs.providers.runner.records import CONFIG, DATALOADER
 from jobs.statuses import JobStatus
 from jobs.sync import waiting
 from jobs.tags import tagging
@@ -31,6 +33,7 @@ ENDS = {
 
 def register_all() -> None:
     """Register them. To be called once, when all apps are loaded."""
+    _register_data()
     acts.register_all()
     site.collectors.register("jobs", metrics.collect)
     site.health_components.register(
@@ -123,6 +126,25 @@ def _register_doctor() -> None:
     site.watchers.register("shared folders", site.Watcher("jobs.doctor.shared_folders.leave_marks", seconds=60.0))
     site.sealed_columns.register("jobs.Job.sealed", "the secrets of jobs")
     site.sealed_columns.register("jobs.TrainingConfig.sealed", "the secrets of stored configs")
+
+
+def _register_data() -> None:
+    """Register this room's parts of the data folder."""
+    add = site.data_parts.register
+    add("outputs", site.DataPart("what trainings wrote", ("jobs/*/output", "outputs")))
+    add("uploads", site.DataPart("datasets", ("uploads", "jobs/*/dataset")))
+    add("logs", site.DataPart("logs of trainings on this machine", ("jobs/*/train.log",)))
+    add("thumbnails", site.DataPart("small copies of pictures", ("thumbnails",), is_kept=False))
+    drafts = (
+        "uploads/incoming",
+        "jobs/*/dataset.*",
+        *(f"jobs/*/{name}.*" for name in (CONFIG, DATALOADER)),
+        "jobs/*/exit.json.*",
+    )
+    add("drafts", site.DataPart("what is being made", drafts, is_kept=False))
+    # Their secrets stand in them while the job trains; the database has them sealed.
+    configs = tuple(f"jobs/*/{name}" for name in (CONFIG, DATALOADER))
+    add("configs", site.DataPart("configs of trainings on this machine", configs, rewrite=masked_json))
 
 
 def _register_settings() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import smtplib
 import tempfile
@@ -432,6 +433,18 @@ def backup_old(world: SimpleNamespace) -> None:
     backup = backups_of(world) / "monday.tar"
     backup.touch()
     os.utime(backup, (1_700_000_000, 1_700_000_000))
+
+
+@fault("backups", WARN, "days old")
+def backup_killed(world: SimpleNamespace) -> None:
+    folder = backups_of(world)
+    world.settings.BACKUP_DIR = ""
+    (world.settings.DATA_DIR / "last_backup.json").write_text(json.dumps({"where": str(folder)}))
+    whole = folder / "cloudtrain-20231114T221320Z" / "manifest.json"
+    for path in (whole, folder / ".partial-cloudtrain-20261129T020000Z" / "database"):
+        path.parent.mkdir()
+        path.touch()
+    os.utime(whole, (1_700_000_000, 1_700_000_000))
 
 
 @fault("backups", BAD, "has no backup")

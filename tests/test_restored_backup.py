@@ -1,31 +1,27 @@
-"""A backup put back where jobs ran on, as docs/deploying.md says: no job is lost, doubled or stuck."""
+"""A backup put back where jobs ran on, and where all was lost: no job is lost, doubled or stuck."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import signal
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cloudtrain_site.conf.places import BASE_DIR
+from cloudtrain_site.conf.occupancy import RESTORING
 from cloudtrain_site.states import SYSTEM, Source
 from queueing import operations
 from tests.cloudtrain_site.process_stacks import Stack, migrated  # noqa: F401
-from tests.servers import find_binary
+from tests.fault_storm import JOBS, running_storm
 from tests.site import Site, let_all_run, make_people, running_site
 from tests.wait import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(240)]
 
-GUIDE = (BASE_DIR / "docs/deploying.md").read_text()
-BACKUP_LINES = re.findall(r"^    ((?:sqlite3|find) /.*)$", GUIDE.partition("## Backups")[2], re.M)
-(PAUSE,) = re.findall(r"`(UPDATE queueing_queuestate SET paused = true;)`", GUIDE)
 #: Counts itself beside the data folder, and trains until it may end.
 TRAINER = """
 import os, time
@@ -55,27 +51,40 @@ def site(tmp_path: Path, migrated: Stack) -> Iterator[Site]:  # noqa: F811
         yield site
 
 
-def back_up(site: Site, backup: Path) -> None:
-    backup.mkdir()
-    for line in BACKUP_LINES:
-        if site.database_url and line.startswith("sqlite3"):
-            line = f"{find_binary('pg_dump')} -Fc -f /backup/database {site.database_url}"
-        command = line.replace("/var/lib/cloudtrain", str(site.folder / "data")).replace("/backup", str(backup))
-        subprocess.run(command, shell=True, check=True)
+def command(site: Site, *line: str) -> str:
+    """What a command of the site answers; it must be well."""
+    done = site.run(*line)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-def put_back(site: Site, backup: Path) -> None:
-    """Put the database back alone, and pause the queue in it."""
-    if site.database_url:
-        restore = [str(find_binary("pg_restore")), "--clean", "--if-exists", "-d", site.database_url]
-        subprocess.run([*restore, str(backup / "database")], check=True)
-        subprocess.run([str(find_binary("psql")), site.database_url, "-c", PAUSE], check=True)
-        return
-    database = site.folder / "data" / "cloudtrain.sqlite3"
-    for left in database.parent.glob(f"{database.name}*"):
-        left.unlink()
-    shutil.copy2(backup / database.name, database)
-    subprocess.run(["sqlite3", str(database), PAUSE], check=True)
+def killed_while(site: Site, folder: Path, pattern: str, *line: str) -> None:
+    """Kill a command as soon as it works in the folder."""
+    process = site.start(*line)
+    wait_until(lambda: any(folder.glob(pattern)) or process.poll() is not None, 60)
+    process.kill()
+    process.wait(10)
+
+
+def back_up(site: Site, folder: Path) -> None:
+    """Make a backup; the first one is killed."""
+    killed_while(site, folder, ".partial-*", "backup", str(folder))
+    for whole in folder.glob("cloudtrain-*"):  # it was quicker than the kill
+        command(site, "restore", str(whole), "--verify")
+    assert "verified" in command(site, "backup", str(folder), "--verify")
+    assert not list(folder.glob(".partial-*"))
+
+
+def put_back(site: Site, backed_up: list[tuple[Any, ...]], *line: str) -> None:
+    """Put it back, killed at first: then all is as it was, or as it should be, or no process of the site starts."""
+    before = site.query(JOBS)
+    killed_while(site, site.folder / "data", ".restor*", "restore", *line, "--replace")
+    if (site.folder / "data" / RESTORING).exists():
+        assert "was interrupted" in site.run("check").stderr
+    else:
+        assert site.query(JOBS) in (before, backed_up)
+    assert "The queue is paused" in command(site, "restore", *line, "--replace")
+    assert site.query(JOBS) == backed_up
 
 
 def status_of(site: Site, job_id: str) -> str:
@@ -88,10 +97,12 @@ def statuses(site: Site, jobs: list[str]) -> list[str]:
 
 
 def test_by_keeping_the_job_folders_nothing_is_lost_doubled_or_stuck(site: Site, tmp_path: Path) -> None:
-    backup = tmp_path / "backup"
+    backups = tmp_path / "backups"
     jobs = [site.submit("bob") for _ in range(4)]
     wait_until(lambda: statuses(site, jobs) == ["running", "running", "pending", "pending"], 60)
-    back_up(site, backup)
+    back_up(site, backups)
+    backed_up = site.query(JOBS)
+    assert "A site runs on" in site.run("restore", str(backups), "--database-only", "--replace").stderr
 
     # Life goes on: one is cancelled, so that the third begins; one is new.
     site.post("bob", f"/api/cloud/jobs/{jobs[0]}/cancel")
@@ -100,7 +111,7 @@ def test_by_keeping_the_job_folders_nothing_is_lost_doubled_or_stuck(site: Site,
     assert site.up
     site.up.send_signal(signal.SIGTERM)
     site.up.wait(30)
-    put_back(site, backup)
+    put_back(site, backed_up, str(backups), "--database-only")
     site.ensure_up()
 
     wait_until(lambda: status_of(site, jobs[0]) == "cancelled", 60)
@@ -116,3 +127,38 @@ def test_by_keeping_the_job_folders_nothing_is_lost_doubled_or_stuck(site: Site,
     assert starts == dict.fromkeys(jobs, 1)
     wait_until(lambda: not site.query("SELECT 1 FROM queueing_queueentry WHERE finished_at IS NULL"), 30)
     assert not site.trainings()
+
+
+def test_a_lost_site_comes_back_and_follows_what_went_on_elsewhere(
+    tmp_path: Path,
+    migrated: Stack,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("SECRET_KEY")  # the site keeps its own
+    backups = tmp_path / "backups"
+    with running_storm(tmp_path, migrated, kill_seconds=3600, in_a_hurry=True, script="0,3600") as storm:
+        site, fake = storm.site, storm.fake
+        storm.submit(1)
+        wait_until(lambda: [row[1] for row in site.query(JOBS)] == ["running"], 60)
+        (site.folder / "data" / "uploads").mkdir()
+        (site.folder / "data" / "uploads" / "archive").write_bytes(b"zip")
+        command(site, "backup", str(backups))
+        backed_up, key = site.query(JOBS), (site.folder / "data" / "secret_key").read_text()
+
+        assert site.up
+        site.up.kill()
+        wait_until(lambda: not site.own_pids(), 30)
+        shutil.rmtree(site.folder / "data")
+        if site.database_url:
+            storm.site.execute("DROP SCHEMA public CASCADE")
+            storm.site.execute("CREATE SCHEMA public")
+        (prediction,) = fake.predictions()
+        fake.update(prediction["id"], status="succeeded")
+
+        put_back(site, backed_up, str(backups))
+        assert (site.folder / "data" / "uploads" / "archive").read_bytes() == b"zip"
+        assert (site.folder / "data" / "secret_key").read_text() == key
+        site.ensure_up()
+        wait_until(lambda: [row[1] for row in site.query(JOBS)] == ["completed"], 60)
+        assert len(fake.predictions()) == 1
+        assert site.get("alice", f"/api/cloud/jobs/{backed_up[0][0]}")["job"]["status"] == "completed"

@@ -8,7 +8,7 @@ from cloudtrain_site.compatibility import channel_views, webhook_views
 from cloudtrain_site.compatibility.elsewhere import elsewhere
 from cloudtrain_site.conf.places import COMMAND
 
-BACKUPS = "Backups are made where the site runs, as docs/deploying.md says."
+BACKUPS = f"`{COMMAND} backup` makes a backup and `{COMMAND} restore` puts it back, where the site runs."
 DATABASE = (
     f"`{COMMAND} doctor` checks the database and `{COMMAND} migrate` brings it up to date, where the site runs. "
     "GET /api/cloud/health says whether it answers."

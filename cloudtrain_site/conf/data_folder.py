@@ -12,8 +12,8 @@ from pathlib import Path
 from cloudtrain_site.conf.environment import ConfigurationError
 
 
-def kept_secret_key(data_dir: Path) -> str:
-    """Return the key in `data_dir/secret_key`, made (mode 600) when there is none.
+def kept_secret_key(data_dir: Path, *, makes_one: bool = True) -> str:
+    """Return the key in `data_dir/secret_key`, made (mode 600) when there is none; else one for this process alone.
 
     Two processes that start at once get the same key: the file appears whole under its name or not at all. Raises
     ConfigurationError when the folder can't be used.
@@ -21,6 +21,8 @@ def kept_secret_key(data_dir: Path) -> str:
     path = data_dir / "secret_key"
     with usable(data_dir):
         if not path.exists():
+            if not makes_one:
+                return secrets.token_urlsafe(50)
             data_dir.mkdir(parents=True, exist_ok=True)
             _make_key(path)
         return path.read_text().strip()

@@ -1,10 +1,9 @@
-"""The checks of what surrounds the processes: static files, log file, limits, backups."""
+"""The checks of what surrounds the processes: static files, log file, limits."""
 
 from __future__ import annotations
 
 import os
 import shlex
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from cloudtrain_site.serving.static_files import HashedFiles
 #: Nothing has rotated a file of this size.
 LARGE_LOG_BYTES = 1_000_000_000
 FEWEST_FILES = 8192
-DAY_SECONDS = 86_400
 LIMITS = "/proc/{pid}/limits"
 
 
@@ -93,26 +91,3 @@ def _open_files_of(pid: int) -> int | None:
     line = next((line for line in text.splitlines() if line.startswith("Max open files")), "")
     soft = line.removeprefix("Max open files").split()
     return int(soft[0]) if soft and soft[0].isdecimal() else None
-
-
-def backups() -> Iterator[Finding]:
-    """Check that the newest backup is younger than a day, where the operator has said where they are."""
-    if not settings.BACKUP_DIR:
-        yield skipped("Nobody has said where backups are (CLOUDTRAIN_BACKUP_DIR).")
-        return
-    folder = Path(settings.BACKUP_DIR)
-    try:
-        entries = [path for path in (*folder.iterdir(), *folder.glob("*/*")) if path.is_file()]
-        newest = max((path.stat().st_mtime for path in entries), default=None)
-    except OSError as error:
-        yield bad(f"{folder} can't be read: {error.strerror}.", f"ls -l {shlex.quote(str(folder))}")
-        return
-    age = None if newest is None else time.time() - newest
-    if age is None:
-        yield bad(f"{folder} has no backup.", "Make one as docs/deploying.md says, each day.")
-    elif age > DAY_SECONDS:
-        yield warn(
-            f"The newest backup in {folder} is {age / DAY_SECONDS:.1f} days old.", "systemctl list-timers, crontab -l"
-        )
-    else:
-        yield ok(f"The newest is {age / 3600:.0f} h old.")

@@ -7,7 +7,7 @@ from cloudtrain_site.extensions import DoctorCheck, doctor_checks
 ROOM = "cloudtrain_site.doctor"
 TABLES, ADDRESS = ("database", "migrations"), ("public-address",)
 MACHINES, WRONG = "background-tasks.md#several-machines", "background-tasks.md#when-something-is-wrong"
-PROXY, INSTALL, UPGRADES, BACKUPS = (f"deploying.md#{part}" for part in ("the-proxy", "install", "upgrades", "backups"))
+PROXY, INSTALL, UPGRADES = (f"deploying.md#{part}" for part in ("the-proxy", "install", "upgrades"))
 ROTATION, SYSTEMD = "logging.md#rotation-and-shipping", "background-tasks.md#systemd"
 SETTINGS = "background-tasks.md#settings"
 #: Of each: order, name, question, function, page of the documentation, and the checks that it needs.
@@ -19,7 +19,7 @@ CHECKS: tuple[tuple[int, str, str, str, str, tuple[str, ...]], ...] = (
     (50, "data-folder", "Is the data folder writable, and the site's alone?", "files.data_folder", INSTALL, ()),
     (60, "disk", "Is there room for data and temporary files?", "files.disk_room", INSTALL, ()),
     (70, "secret-key", "Is SECRET_KEY hard to guess, and everywhere the same?", "keys.secret_key", MACHINES, TABLES),
-    (80, "sealed-secrets", "Can stored secrets be opened?", "keys.sealed_secrets", BACKUPS, TABLES),
+    (80, "sealed-secrets", "Can stored secrets be opened?", "keys.sealed_secrets", "backups.md", TABLES),
     (90, "settings", "Are the settings fit for others' requests?", "configuration.site_settings", PROXY, ()),
     (100, "public-address", "Does the site know how it is reached?", "public.address", PROXY, TABLES),
     (110, "client-address", "Does the site see who asks?", "public.client", PROXY, ADDRESS),
@@ -42,7 +42,6 @@ CHECKS: tuple[tuple[int, str, str, str, str, tuple[str, ...]], ...] = (
     (280, "static-files", "Are the static files those of this version?", "operation.static_files", PROXY, ()),
     (290, "log-file", "Is the log file writable and rotated?", "operation.log_file", ROTATION, ()),
     (300, "open-files", "May the web processes open enough files?", "operation.open_files", SYSTEMD, TABLES),
-    (310, "backups", "Is the newest backup younger than a day?", "operation.backups", BACKUPS, ()),
 )
 CHEAP = frozenset(("sqlite-machines", "disk", "secret-key"))
 

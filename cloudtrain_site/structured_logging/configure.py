@@ -13,6 +13,7 @@ import structlog
 from django.conf import settings
 
 from cloudtrain_site.conf.environment import ConfigurationError, path_of
+from cloudtrain_site.conf.occupancy import SERVING
 from cloudtrain_site.redaction import register_secret, register_secrets_of
 from cloudtrain_site.structured_logging.excepthooks import log_uncaught
 from cloudtrain_site.structured_logging.filters import CorrelationIDFilter
@@ -28,8 +29,6 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 FORMATS = ("json", "text")
 #: The programs that run a command; the first is a checkout's.
 COMMANDS = ("manage.py", "cloudtrain")
-#: The commands whose output is their log; the others print an answer.
-SERVING = frozenset(("up", "background", "runserver", "qcluster"))
 #: Set by `log_to_file`, for the processes that follow as well.
 ERRORS_ALONE = "CLOUDTRAIN_TERMINAL_ERRORS_ALONE"
 #: Their DEBUG lines are noise, or worse: the database's contain the parameters of each statement.

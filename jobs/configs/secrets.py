@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ from cloudtrain_site.encryption import (
     value_at,
 )
 from cloudtrain_site.notices.targets import host_of
-from cloudtrain_site.redaction import MASK, mask_text
+from cloudtrain_site.redaction import MASK, mask_secrets, mask_text
 
 ADDRESS = "webhook_url"
 #: The columns of a job that may hold secrets.
@@ -71,6 +72,16 @@ def without_secrets(row: Sealed, text: str) -> str:
         return scrub(text, open_sealed(row.sealed))
     except SecretsLostError:
         return mask_text(text)
+
+
+def masked_json(content: bytes) -> bytes:
+    """Return the content of a config's file without its secrets."""
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return mask_text(content.decode(errors="replace")).encode()
+    masked = mask_secrets(value)
+    return content if masked == value else json.dumps(masked, ensure_ascii=False, indent=1).encode()
 
 
 def scrubber_of(row: Sealed) -> SecretScrubber:

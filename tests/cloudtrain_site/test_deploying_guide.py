@@ -1,10 +1,9 @@
-"""docs/deploying.md: the backup lines, run as they stand, and what nginx is told."""
+"""docs/deploying.md: what nginx is told."""
 
 from __future__ import annotations
 
 import re
 import shutil
-import sqlite3
 import subprocess
 import textwrap
 from pathlib import Path
@@ -13,61 +12,9 @@ import pytest
 
 from jobs.datasets.store import UPLOAD_LIMIT_BYTES
 from tests.cloudtrain_site.conftest import ROOT
-from tests.servers import missing
 
 GUIDE = (ROOT / "docs" / "deploying.md").read_text()
-BACKUPS = GUIDE[GUIDE.index("## Backups") : GUIDE.index("## Upgrades")]
-LINES = [line.strip() for line in BACKUPS.splitlines() if line.startswith("    ")]
 NGINX = textwrap.dedent(GUIDE[GUIDE.index("    server {") : GUIDE.index("* `client_max_body_size`")])
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """A data folder as the first start makes it."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    (folder / "secret_key").write_text("k")
-    with sqlite3.connect(folder / "cloudtrain.sqlite3") as database:
-        database.execute("CREATE TABLE kept (id)")
-    database.close()
-    return folder
-
-
-def back_up(data: Path) -> set[str]:
-    """Run the lines; what they copied, by path. Raises CalledProcessError for the first that fails."""
-    if shutil.which("sqlite3") is None:
-        missing("sqlite3")
-    copy = data.parent / "backup"
-    copy.mkdir()
-    for line in LINES:
-        command = line.replace("/var/lib/cloudtrain", str(data)).replace("/backup", str(copy))
-        subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True)
-    return {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
-
-
-def test_a_site_without_uploads_or_jobs_is_backed_up(data: Path) -> None:
-    assert len(LINES) == 2
-    assert back_up(data) == {"cloudtrain.sqlite3", "secret_key"}
-
-
-def test_everything_that_is_there_is_backed_up(data: Path) -> None:
-    for name in ("jobs/1/train.log", "uploads/2.zip", "static/page.css"):
-        (data / name).parent.mkdir(parents=True)
-        (data / name).touch()
-    assert back_up(data) == {"cloudtrain.sqlite3", "secret_key", "jobs/1/train.log", "uploads/2.zip"}
-
-
-def test_a_key_that_is_kept_elsewhere_is_no_failure(data: Path) -> None:
-    (data / "secret_key").unlink()
-    assert back_up(data) == {"cloudtrain.sqlite3"}
-
-
-def test_what_cannot_be_copied_fails_loudly(data: Path) -> None:
-    (data / "jobs").mkdir()
-    (data.parent / "backup").mkdir()
-    (data.parent / "backup" / "jobs").touch()
-    command = LINES[1].replace("/var/lib/cloudtrain", str(data)).replace("/backup", str(data.parent / "backup"))
-    assert subprocess.run(["sh", "-c", command], capture_output=True).returncode != 0
 
 
 def block(location: str) -> str:
