@@ -128,4 +128,4 @@ def test_a_running_site_behind_nginx(site: Stack) -> None:
         (stack.folder / "data" / "secret_key").chmod(0o600)
         up.terminate()
         up.wait(30)
-        wait_for({"public-address": "answers 502", "background": "No background process lives"}, 2)
+        wait_for({"public-address": "answers 502", "background": "No background process is running"}, 2)
