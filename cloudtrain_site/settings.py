@@ -38,6 +38,8 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # Proxies, besides those on this machine, whose X-Forwarded-For and X-Forwarded-Proto are trusted.
 TRUSTED_PROXIES = env.networks("CLOUDTRAIN_TRUSTED_PROXIES")
+# From where Prometheus scrapes without a key.
+METRICS_NETWORKS = env.networks("CLOUDTRAIN_METRICS_NETWORKS")
 # Private networks, of which notices may call addresses.
 NOTICE_NETWORKS = env.networks("CLOUDTRAIN_NOTICE_NETWORKS")
 # Hosts of chat services that the operator runs or trusts.

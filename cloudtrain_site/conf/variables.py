@@ -35,6 +35,7 @@ VARIABLES: dict[str, Callable[[str], Any]] = {
     "ALLOWED_HOSTS": lambda text: settings.ALLOWED_HOSTS,
     "CSRF_TRUSTED_ORIGINS": lambda text: settings.CSRF_TRUSTED_ORIGINS,
     "CLOUDTRAIN_TRUSTED_PROXIES": lambda text: settings.TRUSTED_PROXIES,
+    "CLOUDTRAIN_METRICS_NETWORKS": lambda text: settings.METRICS_NETWORKS,
     "CLOUDTRAIN_NOTICE_NETWORKS": lambda text: settings.NOTICE_NETWORKS,
     "CLOUDTRAIN_NOTICE_CHAT_HOSTS": lambda text: settings.NOTICE_CHAT_HOSTS,
     "CLOUDTRAIN_SESSION_DAYS": lambda text: settings.SESSION_COOKIE_AGE // 86_400,
