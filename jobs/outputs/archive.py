@@ -6,13 +6,15 @@ import io
 import os
 import time
 import zipfile
-from collections.abc import AsyncIterator, Iterator
-
-from asgiref.sync import sync_to_async
+from collections.abc import Generator, Iterator
+from contextlib import closing
 
 from jobs.outputs.folder import NotFoundError, OutputFile, OutputFolder
+from jobs.outputs.serving import printable
 
 PIECE_BYTES = 1_000_000
+INCOMPLETE_NAME = "INCOMPLETE.txt"
+INCOMPLETE_TEXT = "These files changed or vanished while the zip was made. They are missing or cut off in it:\n\n"
 #: The calendar of zip begins in 1980 and ends in 2107.
 FIRST_DATE, LAST_DATE = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)
 
@@ -36,45 +38,55 @@ class _Pipe(io.RawIOBase):
         return data
 
 
-def zip_of(folder: OutputFolder, below: str, files: list[OutputFile]) -> Iterator[bytes]:
+def zip_of(folder: OutputFolder, below: str, files: list[OutputFile]) -> Generator[bytes]:
     """Yield a zip with `files`, uncompressed: weights and images are compressed as they are.
 
     A file that vanishes before its turn is left out. One that grows meanwhile is there up to the size that it had; one
-    that becomes shorter ends there.
+    that becomes shorter ends there. The last file of the zip names those that are missing or cut off, if there are any.
     """
     pipe = _Pipe()
     prefix = f"{below.strip('/')}/" if below.strip("/") else ""
+    incomplete: list[str] = []
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for file in files:
-            for _ in _add(archive, folder, file, _name_in_zip(file.path.removeprefix(prefix))):
+            for _ in _add(archive, folder, file, file.path.removeprefix(prefix), incomplete):
                 yield pipe.taken()
+        if incomplete:
+            text = INCOMPLETE_TEXT + "".join(f"{printable(path)}\n" for path in incomplete)
+            archive.writestr(_name_in_zip(archive, INCOMPLETE_NAME), text)
     yield pipe.taken()
 
 
-def _name_in_zip(path: str) -> str:
-    """Return the name of a file in the zip. Windows takes a backslash for a slash, and so "..\\.." for a way out."""
-    return path.replace("\\", "_")
+def _name_in_zip(archive: zipfile.ZipFile, path: str) -> str:
+    """Return a name that the zip has not yet. Windows takes a backslash for a slash, and so "..\\.." for a way out."""
+    name = path.replace("\\", "_")
+    while name in archive.NameToInfo:
+        name = f"_{name}"
+    return name
 
 
-def _add(archive: zipfile.ZipFile, folder: OutputFolder, file: OutputFile, name: str) -> Iterator[None]:
+def _add(
+    archive: zipfile.ZipFile, folder: OutputFolder, file: OutputFile, path: str, incomplete: list[str]
+) -> Iterator[None]:
+    """Add the file as `path`; `incomplete` gets that when the file is gone or becomes shorter."""
     try:
         opened = folder.open(file.path)
     except NotFoundError:
+        incomplete.append(path)
         return
-    try:
-        entry = zipfile.ZipInfo(name, _date_of(opened.modified))
+    with closing(opened):
+        entry = zipfile.ZipInfo(_name_in_zip(archive, path), _date_of(opened.modified))
         with archive.open(entry, "w", force_zip64=True) as target:
             start = 0
             while start < opened.size:
                 piece = os.pread(opened.descriptor, min(PIECE_BYTES, opened.size - start), start)
                 if not piece:
+                    incomplete.append(path)
                     break
                 start += len(piece)
                 target.write(piece)
                 yield
         yield
-    finally:
-        os.close(opened.descriptor)
 
 
 def _date_of(modified: float) -> tuple[int, int, int, int, int, int]:
@@ -83,16 +95,3 @@ def _date_of(modified: float) -> tuple[int, int, int, int, int, int]:
     except (OverflowError, ValueError, OSError):
         return FIRST_DATE
     return min(max(at, FIRST_DATE), LAST_DATE)
-
-
-async def streamed(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield `pieces`, each made in a thread."""
-    read_next = sync_to_async(lambda: next(pieces, None), thread_sensitive=False)
-    try:
-        while (piece := await read_next()) is not None:
-            if piece:
-                yield piece
-    finally:
-        close = getattr(pieces, "close", None)
-        if close:
-            await sync_to_async(close, thread_sensitive=False)()

@@ -37,13 +37,22 @@ class OutputFile(NamedTuple):
     modified: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenFile:
-    """A regular file that is open for reading. Whoever has it closes its descriptor."""
+    """A regular file that is open for reading. Whoever has it closes it."""
 
     descriptor: int
     size: int
     modified: float
+
+    def close(self) -> None:
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        # A client that hangs up early ends the request before its response, which nobody has then, is read.
+        self.close()
 
 
 @dataclass(frozen=True, slots=True)

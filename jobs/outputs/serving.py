@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -17,9 +17,13 @@ from django.utils.http import content_disposition_header, http_date
 from jobs.outputs.folder import OpenFile, OutputFolder
 from jobs.outputs.kinds import IMAGE_TYPES, VIDEO_TYPES, ending_of
 from jobs.outputs.ranges import range_of
+from jobs.outputs.streams import streamed
 
 #: Read at a time. A larger piece costs memory for each download, a smaller one a change of threads more often.
 PIECE_BYTES = 1_000_000
+ACCELERATED = "X-Accel-Redirect"
+#: nginx answers 502 when all headers of a response together take more than 4 kB, and a name alone may take 800 bytes.
+MAX_LOCATION = 2000
 SHOWN_TYPES: Mapping[str, str] = IMAGE_TYPES | VIDEO_TYPES
 DOWNLOAD_TYPE = "application/octet-stream"
 #: What is an image or a video shows; nothing in it runs, whatever a browser takes it for.
@@ -35,11 +39,11 @@ def file_response(request: HttpRequest, folder: OutputFolder, path: str) -> Http
     try:
         response = _response(request, folder, path, file)
     except BaseException:
-        os.close(file.descriptor)
+        file.close()
         raise
     if not response.streaming:
-        os.close(file.descriptor)
-    if not settings.ACCELERATED_LOCATION:  # nginx says these of the file itself
+        file.close()
+    if not response.has_header(ACCELERATED):  # nginx says these of the file itself
         response["Accept-Ranges"] = "bytes"
         response["ETag"] = etag_of(file)
         response["Last-Modified"] = http_date(file.modified)
@@ -74,8 +78,8 @@ def etag_of(file: OpenFile) -> str:
 def _response(request: HttpRequest, folder: OutputFolder, path: str, file: OpenFile) -> HttpResponseBase:
     if request.headers.get("If-None-Match", "") == etag_of(file):
         return HttpResponseNotModified()
-    if settings.ACCELERATED_LOCATION:
-        return _accelerated(folder.root / path)
+    if location := _accelerated_location(folder.root / path):
+        return HttpResponse(headers={ACCELERATED: location})
     part = range_of(request.headers.get("Range", ""), file.size) if _may_be_partial(request, file) else None
     start, end = part or (0, file.size)
     headers = {"Content-Length": str(end - start)}
@@ -83,7 +87,7 @@ def _response(request: HttpRequest, folder: OutputFolder, path: str, file: OpenF
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
     if request.method == "HEAD":
         return HttpResponse(status=206 if part else 200, headers=headers)
-    return StreamingHttpResponse(_pieces(file.descriptor, start, end), status=206 if part else 200, headers=headers)
+    return StreamingHttpResponse(streamed(_pieces(file, start, end)), status=206 if part else 200, headers=headers)
 
 
 def _may_be_partial(request: HttpRequest, file: OpenFile) -> bool:
@@ -92,23 +96,20 @@ def _may_be_partial(request: HttpRequest, file: OpenFile) -> bool:
     return condition is None or condition in (etag_of(file), http_date(file.modified))
 
 
-def _accelerated(path: Path) -> HttpResponse:
-    """Have nginx send the file, which also heeds the range."""
-    return HttpResponse(headers={"X-Accel-Redirect": settings.ACCELERATED_LOCATION.rstrip("/") + quote(str(path))})
+def _accelerated_location(path: Path) -> str:
+    """Return where nginx finds the file, to send it and heed the range; "": it can't, or need not."""
+    if not settings.ACCELERATED_LOCATION:
+        return ""
+    location = str(settings.ACCELERATED_LOCATION).rstrip("/") + quote(str(path))
+    return location if len(location) <= MAX_LOCATION else ""
 
 
-async def _pieces(descriptor: int, start: int, end: int) -> AsyncIterator[bytes]:
+def _pieces(file: OpenFile, start: int, end: int) -> Generator[bytes]:
     """Yield the bytes from `start` to `end`. A file that becomes shorter meanwhile ends the response early."""
-    read = sync_to_async(os.pread, thread_sensitive=False)
-    try:
-        while start < end:
-            piece = await read(descriptor, min(PIECE_BYTES, end - start), start)
-            if not piece:
-                return
+    with closing(file):
+        while start < end and (piece := os.pread(file.descriptor, min(PIECE_BYTES, end - start), start)):
             start += len(piece)
             yield piece
-    finally:
-        os.close(descriptor)
 
 
 def modified_at(modified: float) -> datetime:

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -119,7 +119,7 @@ def _claim_request(job: Job, folder: OutputFolder, path: str, width: int) -> boo
 
 def _looked_at(folder: OutputFolder, path: str) -> OpenFile:
     file = folder.open(path)
-    os.close(file.descriptor)
+    file.close()
     return file
 
 
@@ -162,7 +162,7 @@ def _make_missing(job: Job, folder: OutputFolder, path: str, width: int) -> bool
         return False
     target = root_of(job) / name_of(path, file, width)
     refused, requested = _mark(target, REFUSED), _mark(target, REQUESTED)
-    with os.fdopen(file.descriptor, "rb") as content:
+    with closing(file), os.fdopen(file.descriptor, "rb", closefd=False) as content:
         if target.exists() or refused.exists() or file.size > MAX_BYTES:
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -187,9 +187,8 @@ def _shrink(content: object, target: Path, width: int) -> None:
     with Image.open(content, formats=FORMATS) as picture:  # type: ignore[arg-type]
         if picture.width * picture.height > MAX_PIXELS:
             raise ValueError(f"{picture.width} x {picture.height} pixels")
-        picture.draft("RGB", (width, width))
+        picture.thumbnail((width, width))  # before it is turned: that makes a copy
         small = ImageOps.exif_transpose(picture)
-        small.thumbnail((width, width))
         with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as draft:
             small.convert("RGBA" if "A" in small.getbands() else "RGB").save(draft, "WEBP", quality=QUALITY)
     Path(draft.name).replace(target)

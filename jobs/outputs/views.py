@@ -18,12 +18,14 @@ from rest_framework.views import APIView
 from cloudtrain_site.api import checked, raises
 from cloudtrain_site.errors import Conflict, error_body
 from jobs.models import Job
-from jobs.outputs import archive, serving, thumbnails
+from jobs.outputs import serving, thumbnails
+from jobs.outputs.archive import zip_of
 from jobs.outputs.folder import NotFoundError, OutputFile, OutputFolder
 from jobs.outputs.kinds import describe
 from jobs.outputs.ranges import UnsatisfiableError
 from jobs.outputs.serializers import FileQuery, FolderQuery, OutputListSerializer
 from jobs.outputs.store import folder_of, listing_of
+from jobs.outputs.streams import streamed
 from jobs.queries import find_job
 
 
@@ -114,7 +116,7 @@ class OutputArchive(APIView):
             files = list(folder.files(below))
         except NotFoundError as error:
             raise Http404 from error
-        pieces = archive.streamed(archive.zip_of(folder, below, files))
+        pieces = streamed(zip_of(folder, below, files))
         response = StreamingHttpResponse(pieces, content_type="application/zip")
         name = f"{job.config_name}-{job.pk}{'-' + below.rpartition('/')[2] if below else ''}.zip"
         response["Content-Disposition"] = serving.disposition(name, as_attachment=True)

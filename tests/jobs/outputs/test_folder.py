@@ -37,7 +37,7 @@ def test_a_folder_is_listed_alone(folder: OutputFolder) -> None:
 def test_a_file_is_opened(folder: OutputFolder) -> None:
     opened = folder.open("deep/er/b.txt")
     assert os.pread(opened.descriptor, 10, 0) == b"bb"
-    os.close(opened.descriptor)
+    opened.close()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.test import TestCase
 from django.utils import timezone
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
 from cloudtrain_site.states import SYSTEM, Source, change_state
@@ -51,6 +51,17 @@ def test_a_picture_with_transparency_keeps_it(trained: Callable[..., Job]) -> No
     tasks.make_thumbnails(job.pk, [PICTURE], 160)
     with Image.open(thumbnails.root_of(job) / name_for(job)) as small:
         assert small.mode == "RGBA"
+
+
+def test_a_picture_that_a_camera_held_upright_is_turned(trained: Callable[..., Job]) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    buffer = io.BytesIO()
+    Image.new("RGB", (400, 200)).save(buffer, "JPEG", exif=exif)
+    job = trained({PICTURE: buffer.getvalue()})
+    tasks.make_thumbnails(job.pk, [PICTURE], 160)
+    with Image.open(thumbnails.root_of(job) / name_for(job)) as small:
+        assert small.size == (80, 160)
 
 
 def test_a_picture_that_changes_is_made_small_anew(trained: Callable[..., Job], tmp_path: Path) -> None:
