@@ -38,7 +38,7 @@ def test_a_scraper_in_the_network_is_told_all_figures(settings: Any, job: Job, c
         {"REMOTE_ADDR": "10.1.2.3", "HTTP_FORWARDED": "for=10.1.2.3"},
     ],
 )
-def test_others_and_what_came_through_a_proxy_need_a_key(settings: Any, request_headers: dict[str, str]) -> None:
+def test_others_and_what_came_through_a_proxy_need_a_key(settings: Any, request_headers: dict[str, Any]) -> None:
     settings.METRICS_NETWORKS = ["10.1.0.0/16"]
     assert APIClient().get(ADDRESS, **request_headers).status_code == 401
 
