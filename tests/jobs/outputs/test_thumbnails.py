@@ -100,6 +100,19 @@ def test_a_bomb_is_not_unpacked(trained: Callable[..., Job], monkeypatch: pytest
     assert not error.value.later
 
 
+def test_a_webp_whose_unpacking_would_fill_the_memory_is_not_unpacked(
+    trained: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thumbnails, "MAX_WEBP_PIXELS", 99)
+    buffer = io.BytesIO()
+    Image.new("RGB", (10, 10)).save(buffer, "WEBP")
+    job = trained({"large.webp": buffer.getvalue(), "large.png": png(10, 10)})
+    assert tasks.make_thumbnails(job.pk, ["large.webp", "large.png"], 160) == 1
+    with pytest.raises(NoThumbnailError) as error:
+        name_for(job, "large.webp")
+    assert not error.value.later
+
+
 def test_a_picture_that_kills_its_worker_is_not_tried_again(
     trained: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
