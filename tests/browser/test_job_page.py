@@ -276,7 +276,7 @@ class TestLive:
         with bobs.expect_response("**/parts/head"), bobs.expect_response("**/parts/details"):
             alices.get_by_role("button", name="Delete the job").click()
         expect(alices.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
-        expect(bobs.get_by_role("alert")).to_contain_text("no longer there")
+        expect(bobs.get_by_role("alert")).to_contain_text("no longer have access")
         assert complaints and all("404" in complaint for complaint in complaints)
         complaints.clear()
 
@@ -310,7 +310,7 @@ class TestActs:
         page.route("**/cancel", lambda route: route.abort())
         page.get_by_role("button", name="Cancel").click()
         page.get_by_role("button", name="Cancel the job").click()
-        expect(page.get_by_role("alert")).to_contain_text("nothing was changed")
+        expect(page.get_by_role("alert")).to_contain_text("Nothing was changed")
         expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_focused()
         assert complaints and all("ERR_FAILED" in complaint for complaint in complaints)
         complaints.clear()
@@ -330,7 +330,7 @@ class TestActs:
         assert json.loads(copied) == {"max_train_steps": 10, "api_key": "***"}
         page.get_by_role("button", name="Retry").click()
         page.get_by_role("button", name="Run it again").click()
-        expect(page.get_by_role("link", name="the one before")).to_be_visible()
+        expect(page.get_by_role("link", name="the previous attempt")).to_be_visible()
         again = Job.objects.get(retry_of=job)
         expect(page).to_have_url(re.compile(again.pk))
 

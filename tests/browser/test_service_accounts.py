@@ -48,6 +48,6 @@ def test_an_admin_gives_a_program_a_key_and_takes_it_back(browse: Browse, maria:
     keep(page, "service-accounts-phone")
     page.get_by_role("link", name="nightly").click()
     page.get_by_role("button", name="Remove", exact=True).click()
-    page.get_by_role("button", name="Remove it").click()
+    page.get_by_role("button", name="Remove service account").click()
     expect(page.get_by_text("The service account nightly was removed")).to_be_visible()
     assert violations(page) == []

@@ -80,7 +80,7 @@ def test_a_rule_is_made_tried_and_switched_off_by_keyboard(browse: Browse, maria
     assert ApprovalRule.objects.filter(name="small gpus").exists()
     page.get_by_role("button", name="Delete").click()
     look_at(page, "rule-question")
-    page.get_by_role("button", name="Delete the rule").click()
+    page.get_by_role("button", name="Delete rule").click()
     expect(page.get_by_text("Rule small gpus deleted.")).to_be_visible()
 
 

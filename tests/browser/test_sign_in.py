@@ -145,7 +145,7 @@ def test_mail_address_password_and_sessions_are_ones_own_to_change(
     page.get_by_label("New password", exact=True).fill(NEW)
     page.get_by_label("Repeat the new password").fill(NEW)
     page.get_by_label("Revoke all my API keys too").check()
-    page.get_by_role("button", name="Change it").click()
+    page.get_by_role("button", name="Change password").click()
     expect(page.get_by_text("Password changed.")).to_be_visible()
     assert [text for text in complaints if "401" not in text] == []  # the other browser tells of its refused stream
     complaints.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -83,6 +84,16 @@ class TestLog:
     def test_is_downloaded_whole_as_it_was_written(self, alice: User, far_away: Job) -> None:
         keep_log(far_away, "<b>step 1\x1b[31m\r\n", "é" * 30, "\nthe end\n")
         assert get(alice, page_of(far_away) + "/log.txt") == "<b>step 1\x1b[31m\r\n" + "é" * 30 + "\nthe end\n"
+
+    def test_is_packed_as_one_file(self, alice: User, far_away: Job) -> None:
+        keep_log(far_away, "step 1\n", "step 2\n" * 9, "the end\n")
+        client = Client(headers={"Accept-Encoding": "gzip"})
+        client.force_login(alice)
+        answer = client.get(page_of(far_away) + "/log.txt")
+        unpacker = zlib.decompressobj(wbits=31)
+        text = unpacker.decompress(body_of(answer))
+        assert (text.decode(), unpacker.unused_data) == ("step 1\n" + "step 2\n" * 9 + "the end\n", b"")
+        assert (answer["Content-Encoding"], answer["Vary"].count("Accept-Encoding")) == ("gzip", 1)
 
     def test_has_its_curves_from_all_of_it(self, alice: User, far_away: Job, client_of: Any) -> None:
         keep_log(far_away, *(f"step {step}/40 loss: 0.{step}\n" for step in range(10, 40)))
