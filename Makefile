@@ -26,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # No options of whoever makes them, such as an index, get into the files.
 PIN := CUSTOM_COMPILE_COMMAND="make pins" $(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-emit-options
 
-.PHONY: demo test long check check-types install install-dev install-ray run bench quick pictures sweep mutants postgresql pins editor-bundle clean no-flaky-yet
+.PHONY: demo test long check check-types install install-dev install-ray run bench quick pictures sweep mutants postgresql pins dist editor-bundle clean no-flaky-yet
 
 demo: install $(if $(filter ray,$(PROVIDER)),install-ray)
 	DEMO_PROVIDER=$(PROVIDER) $(BIN)/python -m examples.demo
@@ -97,6 +97,10 @@ no-flaky-yet:
 pins: install-dev
 	$(PIN) $(UPGRADE) --output-file requirements.txt pyproject.toml
 	$(PIN) $(UPGRADE) --all-extras --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+
+# The source package, and the wheel from it, in dist.
+dist: install-dev
+	$(BIN)/python -m build
 
 # The editor of configs, anew from the versions in jobs/static_sources/codemirror/package.json. Needs Node with npm.
 editor-bundle:

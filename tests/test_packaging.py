@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from cloudtrain_site import __version__
 
@@ -78,6 +79,27 @@ def test_a_developer_has_the_versions_of_an_operator() -> None:
 def test_what_is_imported_is_declared_and_nothing_else() -> None:
     declared = {canonicalize_name(requirement.name) for requirement in DEPENDENCIES}
     assert distributions() == declared - USED_BY_UVICORN
+
+
+def test_the_version_is_the_released_one_or_on_the_way_to_the_next() -> None:
+    first, second, *_ = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    version = Version(__version__)
+    if first == "Unreleased":
+        assert version.is_devrelease
+        assert version > Version(second)
+    else:
+        assert __version__ == first
+
+
+def test_the_image_has_all_that_the_package_is_built_from() -> None:
+    tool: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    wheel = tool["wheel"]
+    built = {"pyproject.toml", PROJECT["readme"], PROJECT["license-files"][0], *wheel["packages"]}
+    built |= {path.split("/")[0] for path in (*wheel["force-include"], *wheel["shared-data"])}
+    copied = re.findall(r"^COPY (?!--)(.*) \S+$", (ROOT / "deploy" / "Containerfile").read_text(), re.MULTILINE)
+    assert built == {name for line in copied for name in line.split()} - {"requirements.txt", ".gitignore"}
+    included = {path.strip("/") for path in tool["sdist"]["include"]}
+    assert built - {"pyproject.toml", PROJECT["readme"], PROJECT["license-files"][0]} <= included  # hatch adds those
 
 
 @pytest.mark.slow
