@@ -178,7 +178,6 @@ def test_a_place_that_can_not_be_right_is_refused(place: Place) -> None:
         (lambda folder: edit(folder, links={"../outside": "x"}), "outside of the data folder"),
         (lambda folder: edit(folder, counts={"jobs_job": 2}), "other rows than its manifest says"),
     ],
-    ids=str,
 )
 def test_what_is_damaged_or_newer_is_found(place: Place, damage: Any, why: str) -> None:
     made = place.back_up()
