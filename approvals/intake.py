@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -19,6 +19,7 @@ from approvals.reviewers import request_warnings
 from approvals.rules.evaluation import Facts, Hold, all_holds
 from approvals.rules.facts import facts_about, rules_in_force
 from approvals.statuses import RequestStatus
+from cloudtrain_site.database.batches import delete_in_batches
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.encryption import keys
 from cloudtrain_site.errors import Conflict
@@ -188,6 +189,12 @@ def _log(job: Job, request: ApprovalRequest | None) -> None:
     logger.info("Job submitted successfully", extra=extra)
     if request is not None and request.status == RequestStatus.PENDING:
         logger.info("Job held for approval", extra={**extra, "approval_id": request.pk, "reason": request.reason})
+
+
+def remove_old_keys(before: datetime | None, until: float) -> int:
+    """Delete the idempotency keys that make no replay any more; for the loop that keeps house."""
+    old = IdempotencyKey.objects.filter(created_at__lt=timezone.now() - KEY_LIFETIME)
+    return delete_in_batches(old.order_by("created_at"), until=until)
 
 
 def _replay(submission_request: SubmissionRequest) -> Outcome | None:

@@ -16,6 +16,8 @@ def register_all() -> None:
     )
     decidable = site.DoctorCheck("Can approvals be decided?", "approvals.rules.doctor.decidable", "docs/approvals.md")
     site.doctor_checks.register("approvals", decidable, order=230)
+    keys = site.Kept("idempotency keys", "approvals.intake.remove_old_keys", always=True)
+    site.kept.register("idempotency_keys", keys)
     site.loops.register(
         "approval expiration", site.LoopSpec("approvals.tasks.expire_approvals", lambda: 300.0), order=40
     )

@@ -15,6 +15,7 @@ from django_q.models import OrmQ
 from approvals.intake import SubmissionRequest, forecast, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.errors import Conflict
+from cloudtrain_site.retention.runs import remove_old
 from jobs.configs.reading import read_config
 from jobs.costs.pace import kind_of
 from jobs.models import IdempotencyKey, Job, JobEvent, ProviderConfig
@@ -104,6 +105,14 @@ def test_a_key_counts_for_a_day(submission_request: MakeRequest) -> None:
     IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=25))
     assert not submit(submission_request(key="k")).is_replay
     assert Job.objects.count() == 2
+
+
+def test_keys_older_than_a_day_are_removed(submission_request: MakeRequest) -> None:
+    for key in ("old", "new"):
+        submit(submission_request(key=key))
+    IdempotencyKey.objects.filter(key="old").update(created_at=timezone.now() - timedelta(hours=25))
+    assert remove_old(timezone.now())["idempotency_keys"] == 1
+    assert IdempotencyKey.objects.get().key == "new"
 
 
 def test_a_replay_still_tells_of_the_approval(submission_request: MakeRequest, first_job_rule: ApprovalRule) -> None:
