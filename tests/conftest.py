@@ -12,6 +12,7 @@ from rest_framework.test import APIClient
 
 from cloudtrain_site.audit.models import AuditSource
 from cloudtrain_site.audit.origin import coming_from
+from cloudtrain_site.database import failures, write_probe
 from jobs import providers
 from jobs.models import Job, Membership, Organization
 from jobs.roles import Role
@@ -32,7 +33,12 @@ settings.load_profile("quick")
 
 @pytest.fixture(autouse=True)
 def _outside_of_requests() -> Iterator[None]:
-    """Begin and end each test as a command would: the test client's requests leave their origin behind."""
+    """Begin and end each test as a command would: the test client's requests leave their origin behind.
+
+    What the process remembers of a database that could not be written to is of an earlier test.
+    """
+    failures._met_at.clear()
+    write_probe.forget_last_probe()
     with coming_from(AuditSource.COMMAND):
         yield
 

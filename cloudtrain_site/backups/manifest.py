@@ -20,6 +20,8 @@ from typing import Any
 from django.core.management.base import CommandError
 
 MANIFEST, DATABASE, FILES, KEYS = "manifest.json", "database", "files", "keys"
+#: Beginnings of the names of what a restore prepares, and of what it moved away.
+STAGE, REPLACED = ".restore-", "replaced-"
 #: In the data folder: when the last backup was made, and where.
 RECORD = "last_backup.json"
 NAME = re.compile(r"cloudtrain-\d{8}T\d{6}Z(-\d+)?")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from cloudtrain_site.backups.manifest import RECORD
-from cloudtrain_site.backups.restoring import REPLACED, STAGE
+from cloudtrain_site.backups.manifest import RECORD, REPLACED, STAGE
 from cloudtrain_site.conf.occupancy import RESTORING
 from cloudtrain_site.extensions import DataPart, DoctorCheck, data_parts, doctor_checks, restore_statements
 

@@ -18,13 +18,21 @@ from pathlib import Path
 from cloudtrain_site.backups.copying import check_room, copy_checked, opened, sync_folder, sync_tree, write_pieces
 from cloudtrain_site.backups.databases import Database
 from cloudtrain_site.backups.keys import Keys
-from cloudtrain_site.backups.manifest import DATABASE, FILES, BackupError, Manifest, paths_of, write_private
+from cloudtrain_site.backups.manifest import (
+    DATABASE,
+    FILES,
+    REPLACED,
+    STAGE,
+    BackupError,
+    Manifest,
+    paths_of,
+    write_private,
+)
 from cloudtrain_site.backups.postgresql import PostgreSQL
 from cloudtrain_site.backups.sqlite import SQLiteFile, execute_in
 from cloudtrain_site.backups.verifying import SecretsClosedError, check_usable, verify_database
 from cloudtrain_site.conf.occupancy import RESTORING, serving_processes
 
-STAGE, REPLACED = ".restore-", "replaced-"
 KEY = "secret_key"
 
 

@@ -164,7 +164,11 @@ def test_a_user_runs_no_more_than_the_limit_and_the_rest_say_why(enqueue: Enqueu
     limit(max_running_per_user=2)
     entries = [enqueue() for _ in range(3)]
     assert len(claims.claim_next()) == 2
-    assert Explainer(None, [entries[2]]).reason(entries[2]).startswith("2 of the submitter's 2 jobs are running")
+    assert (
+        Explainer(None, [entries[2]])
+        .reason(entries[2])
+        .startswith("The submitter's limit is reached: 2 of 2 jobs are running")
+    )
     assert position_of(QueueEntry.objects.get(pk=entries[2].pk)) == 1
 
 

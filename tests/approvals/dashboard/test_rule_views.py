@@ -117,7 +117,7 @@ class TestChange:
         page = browser.post(f"{RULES}/{rule.pk}", {**FIELDS, "stamp": stamp})
         assert page.status_code == 409
         assert "Somebody else changed this rule after you opened it." in text_of(page)
-        assert "It now reads: Holds jobs on gpu-*. Needs 2 approvals" in text_of(page)
+        assert "The rule now reads: Holds jobs on gpu-*. Needs 2 approvals" in text_of(page)
         assert 'value="big hardware"' in page.content.decode()
         rule.refresh_from_db()
         assert (rule.name, rule.approvals_needed) == ("of-acme", 2)

@@ -84,7 +84,7 @@ class TestRole:
     def test_the_last_admin_stays_one(self, maria: User) -> None:
         fields = {"role": "lead", "stamp": stamp_of("admin")}
         page = browser_of(maria).post(f"{MEMBERS}/{maria.pk}/role", fields, follow=True)
-        assert "maria is the last admin of acme. Make somebody else an admin before." in text_of(page)
+        assert "maria is the last admin of acme. Make somebody else an admin first." in text_of(page)
         assert role_of(maria) == "admin"
 
     def test_somebody_elsewhere_is_not_found(self, maria: User, charlie: User) -> None:
@@ -144,7 +144,7 @@ class TestRemoval:
         assert browser.get(f"{MEMBERS}/{maria.pk}/remove")["Location"] == f"{MEMBERS}/leave"
         assert "You are the last admin of acme." in text_of(browser.get(f"{MEMBERS}/leave"))
         page = browser.post(f"{MEMBERS}/leave", {"jobs": "stay"}, follow=True)
-        assert "maria is the last admin of acme. Make somebody else an admin before." in text_of(page)
+        assert "maria is the last admin of acme. Make somebody else an admin first." in text_of(page)
         assert role_of(maria) == "admin"
 
     def test_a_superuser_who_is_no_member_has_nothing_to_leave(self, maria: User, root: User) -> None:
