@@ -27,7 +27,7 @@ PASTE = """text => {
 def test_a_config_is_completed_pasted_corrected_stored_and_submitted(
     browse: Browse, alice: User, acme: Organization
 ) -> None:
-    page = is_live(browse(alice, "/jobs/new"))
+    page = is_live(browse(alice, "/jobs/new", reduced_motion="reduce"))
     editor = page.get_by_role("textbox", name="JSON", exact=True)
     submit = page.get_by_role("button", name="Submit the job")
     expect(submit).to_be_disabled()
