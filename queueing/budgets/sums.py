@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -81,7 +82,7 @@ def states(budgets: Iterable[Budget], now: datetime | None = None) -> list[Budge
     people = {budget.user_id for budget, _ in windows if budget.user_id is not None}
     starts = {one.start for _, one in windows}
     spent = {start: _Sums(_days_since(start, concerned), "spent", people) for start in starts}
-    imported = {start: _Sums(imported_since(start, concerned), "amount", people) for start in starts}
+    imported = {start: _Sums(imported_since(start, concerned), "amount", people, "day") for start in starts}
     held = _Sums(_holding(concerned), "held", people)
     return [
         BudgetState(budget, one, spent[one.start].of(budget) - imported[one.start].of(budget), held.of(budget))
@@ -121,20 +122,27 @@ def _holding(organizations: set[int] | None) -> QuerySet[JobAccount]:
 class _Sums:
     """The sums of a column by organization, and of `people` in each: a thousand others need no rows of their own."""
 
-    def __init__(self, rows: QuerySet[Any], column: str, people: set[int]) -> None:
-        by_organization = rows.order_by().values_list("organization_id").annotate(Sum(column))
-        self._of_organizations: dict[int | None, Decimal] = dict(by_organization)
+    def __init__(self, rows: QuerySet[Any], column: str, people: set[int], *first: str) -> None:
+        """`first` are the columns by which an index has the rows: they are grouped by them, too."""
+        self._of_organizations = _added_up(rows, column, *first, "organization_id")
         self._of_site = sum(self._of_organizations.values(), ZERO)
-        self._of_people: dict[Owner, Decimal] = {}
-        if people:
-            theirs = rows.filter(user__in=people).order_by().values_list("organization_id", "user_id")
-            self._of_people = {(owner, user): amount for owner, user, amount in theirs.annotate(Sum(column))}
+        theirs = rows.filter(user__in=people)
+        self._of_people = _added_up(theirs, column, *first, "organization_id", "user_id") if people else {}
 
     def of(self, budget: Budget) -> Decimal:
         if budget.scope == Scope.SITE:
             amount = self._of_site
         elif budget.scope == Scope.ORGANIZATION:
-            amount = self._of_organizations.get(budget.organization_id, ZERO)
+            amount = self._of_organizations.get((budget.organization_id, None), ZERO)
         else:
             amount = self._of_people.get((budget.organization_id, budget.user_id), ZERO)
         return amount.quantize(MICRODOLLAR)
+
+
+def _added_up(rows: QuerySet[Any], column: str, *groups: str) -> dict[Owner, Decimal]:
+    """Return the sums by organization, and by user where that is among the groups."""
+    sums: dict[Owner, Decimal] = defaultdict(Decimal)
+    for *values, amount in rows.order_by().values_list(*groups).annotate(Sum(column)):
+        group = dict(zip(groups, values, strict=True))
+        sums[group["organization_id"], group.get("user_id")] += amount
+    return sums
