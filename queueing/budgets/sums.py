@@ -82,7 +82,7 @@ def states(budgets: Iterable[Budget], now: datetime | None = None) -> list[Budge
     people = {budget.user_id for budget, _ in windows if budget.user_id is not None}
     starts = {one.start for _, one in windows}
     spent = {start: _Sums(_days_since(start, concerned), "spent", people) for start in starts}
-    imported = {start: _Sums(imported_since(start, concerned), "amount", people, "day") for start in starts}
+    imported = {start: _Sums(imported_since(start), "amount", people, "day") for start in starts}
     held = _Sums(_holding(concerned), "held", people)
     return [
         BudgetState(budget, one, spent[one.start].of(budget) - imported[one.start].of(budget), held.of(budget))
@@ -108,10 +108,9 @@ def _days_since(start: date, organizations: set[int] | None) -> QuerySet[DayCost
     return days if organizations is None else days.filter(organization__in=organizations)
 
 
-def imported_since(start: date, organizations: set[int] | None = None) -> QuerySet[LedgerEntry]:
+def imported_since(start: date) -> QuerySet[LedgerEntry]:
     """Return what jobs had cost before they came here: it is no matter of the budgets here."""
-    entries = LedgerEntry.objects.filter(kind=EntryKind.CORRECT, sequence=1, day__gte=start)
-    return entries if organizations is None else entries.filter(organization__in=organizations)
+    return LedgerEntry.objects.filter(kind=EntryKind.CORRECT, sequence=1, day__gte=start)
 
 
 def _holding(organizations: set[int] | None) -> QuerySet[JobAccount]:
