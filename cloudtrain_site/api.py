@@ -101,6 +101,15 @@ def _checks_items(field: serializers.Field[Any, Any, Any, Any]) -> bool:
     return has_items and type(field.child) is not type(serializers.ListField.child)  # type: ignore[attr-defined]
 
 
+class TakesNoQuery:
+    """A view that refuses each query parameter of a GET by name: a misspelled one must not be taken for obeyed."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)  # type: ignore[misc]  # of the view that follows
+        if request.method == "GET" and hasattr(self, "get"):
+            checked(StrictSerializer, request.query_params)
+
+
 def checked(serializer: type[BaseSerializer[Any]], data: Any) -> dict[str, Any]:
     """Return the values in `data` that `serializer` accepts. Raises ValidationError."""
     bound = serializer(data=data)

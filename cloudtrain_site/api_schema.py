@@ -15,6 +15,7 @@ from rest_framework.permissions import SAFE_METHODS
 
 from cloudtrain_site.accounts.key_authentication import KEY_HEADER
 from cloudtrain_site.accounts.scopes import ByHand, needed_scope
+from cloudtrain_site.api import TakesNoQuery
 from cloudtrain_site.database.failures import AWAY, FULL
 from cloudtrain_site.errors import BodyTooLarge, Conflict
 from cloudtrain_site.limits.brakes import PausedError
@@ -116,7 +117,8 @@ class OperationSchema(AutoSchema):
         """Yield the errors that follow from the operation's parameters and permissions."""
         places = {parameter["in"] for parameter in operation.get("parameters", ())}
         takes_body = "requestBody" in operation
-        if takes_body or places - {"path"}:
+        refuses_query = self.method == "GET" and isinstance(self.view, TakesNoQuery)
+        if takes_body or refuses_query or places - {"path"}:
             yield exceptions.ValidationError
         if operation.get("security"):
             yield exceptions.NotAuthenticated

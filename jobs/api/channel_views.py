@@ -13,7 +13,16 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import StrictSerializer, SuccessField, UtcField, checked, current_user, raises, rendered
+from cloudtrain_site.api import (
+    StrictSerializer,
+    SuccessField,
+    TakesNoQuery,
+    UtcField,
+    checked,
+    current_user,
+    raises,
+    rendered,
+)
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.extensions import notice_choices
 from cloudtrain_site.models import Scope
@@ -93,7 +102,7 @@ class ChannelTestSerializer(serializers.Serializer[Any]):
     id = serializers.IntegerField(help_text="Of the channel. `GET /api/notices/deliveries` shows what became of it.")
 
 
-class ChannelViewSet(ViewSet):
+class ChannelViewSet(TakesNoQuery, ViewSet):
     """The channels over which an organization's notices are sent."""
 
     lookup_url_kwarg = "channel_id"

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import StrictSerializer, checked, current_user, raises, rendered
+from cloudtrain_site.api import StrictSerializer, TakesNoQuery, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
 from jobs.api.organization_views import find_administered
@@ -29,7 +29,7 @@ class AssignBody(StrictSerializer):
     user = serializers.CharField(max_length=150, default="", allow_blank=True)
 
 
-class DiscoveredViewSet(ViewSet):
+class DiscoveredViewSet(TakesNoQuery, ViewSet):
     """The discovered jobs of an organization that are nobody's yet, for its admins."""
 
     @extend_schema(operation_id="discovered_list", responses=JobListSerializer)

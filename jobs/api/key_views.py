@@ -14,7 +14,16 @@ from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.api_keys import MAX_KEYS_PER_USER, keys_of, make_key, revoke_key
 from cloudtrain_site.accounts.scopes import ByHand
-from cloudtrain_site.api import StrictSerializer, SuccessField, UtcField, checked, current_user, raises, rendered
+from cloudtrain_site.api import (
+    StrictSerializer,
+    SuccessField,
+    TakesNoQuery,
+    UtcField,
+    checked,
+    current_user,
+    raises,
+    rendered,
+)
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import ApiKey, Scope
 from cloudtrain_site.names import readable_name
@@ -78,7 +87,7 @@ class NewKeyBody(StrictSerializer):
     days = serializers.IntegerField(min_value=1, max_value=MAX_LIFETIME_DAYS, default=365)
 
 
-class KeyViewSet(ViewSet):
+class KeyViewSet(TakesNoQuery, ViewSet):
     permission_classes = [ByHand]
     lookup_url_kwarg = "key_id"
 

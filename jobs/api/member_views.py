@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import checked, current_user, raises, rendered
+from cloudtrain_site.api import TakesNoQuery, checked, current_user, raises, rendered
 from cloudtrain_site.audit.queries import AuditFilter, page_of
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
@@ -49,7 +49,7 @@ from jobs.permissions import role_in
 from jobs.roles import Role
 
 
-class MemberViewSet(ViewSet):
+class MemberViewSet(TakesNoQuery, ViewSet):
     """The members of an organization."""
 
     @extend_schema(operation_id="members_list", responses=MemberListSerializer)
@@ -95,7 +95,7 @@ class MemberViewSet(ViewSet):
         return rendered(LeftSerializer, {"user": member.username, "cancelled": cancelled})
 
 
-class InvitationViewSet(ViewSet):
+class InvitationViewSet(TakesNoQuery, ViewSet):
     """The open invitations into an organization, for its admins."""
 
     @extend_schema(operation_id="invitations_list", responses=InvitationListSerializer)

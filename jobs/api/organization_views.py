@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import checked, current_user, raises, rendered
+from cloudtrain_site.api import TakesNoQuery, checked, current_user, raises, rendered
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
@@ -53,7 +53,7 @@ def find_administered(request: Request, name: str) -> Organization:
     return organization
 
 
-class OrganizationViewSet(ViewSet):
+class OrganizationViewSet(TakesNoQuery, ViewSet):
     """The organizations that the asker belongs to."""
 
     lookup_url_kwarg = "organization"

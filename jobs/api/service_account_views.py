@@ -14,7 +14,16 @@ from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.api_keys import keys_of
 from cloudtrain_site.accounts.scopes import ByHand, needs
-from cloudtrain_site.api import StrictSerializer, SuccessField, UtcField, checked, current_user, raises, rendered
+from cloudtrain_site.api import (
+    StrictSerializer,
+    SuccessField,
+    TakesNoQuery,
+    UtcField,
+    checked,
+    current_user,
+    raises,
+    rendered,
+)
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
 from cloudtrain_site.names import readable_name
@@ -71,7 +80,7 @@ class ServiceKeyBody(StrictSerializer):
     days = serializers.IntegerField(min_value=1, max_value=MAX_LIFETIME_DAYS, default=365)
 
 
-class ServiceAccountViewSet(ViewSet):
+class ServiceAccountViewSet(TakesNoQuery, ViewSet):
     @extend_schema(responses=ServiceAccountListSerializer)
     def list(self, request: Request, organization: str) -> Response:
         """List the service accounts."""
@@ -103,7 +112,7 @@ class ServiceAccountViewSet(ViewSet):
         return rendered(RemovedServiceAccountSerializer, found)
 
 
-class ServiceKeyViewSet(ViewSet):
+class ServiceKeyViewSet(TakesNoQuery, ViewSet):
     permission_classes = [ByHand]
 
     @extend_schema(operation_id="service_account_keys_list", responses=KeyListSerializer)

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import checked, current_user, raises, rendered
+from cloudtrain_site.api import TakesNoQuery, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
 from jobs.api.errors import field_errors
@@ -17,7 +17,7 @@ from jobs.organizations.tags import add_tag, find_tag, remove_tag, rename_tag, t
 from jobs.tags.serializers import RemovedTagSerializer, TagBody, TagDetailSerializer, TagListSerializer
 
 
-class TagViewSet(ViewSet):
+class TagViewSet(TakesNoQuery, ViewSet):
     """The tags of an organization."""
 
     @extend_schema(operation_id="tags_list", responses=TagListSerializer)

@@ -154,6 +154,7 @@ def test_a_superuser_walks_through_the_site(browse: Browse, root: User, alice: U
     expect(page.get_by_role("row")).to_have_count(2)
     look_at(page, "site-people")
     page.get_by_role("link", name="alice").click()
+    expect(page.get_by_role("button", name="Deactivate")).to_be_visible()
     look_at(page, "site-person")
     page.get_by_role("button", name="Deactivate").click()
     page.get_by_role("dialog").get_by_role("button", name="Deactivate").click()
