@@ -7,6 +7,7 @@ which the site's sweeps know how to remove; a row without its file they could no
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -65,7 +66,7 @@ def matches(path: str, pattern: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class Found:
     path: str
-    #: The open folder that it is in.
+    #: The descriptor of the folder that has it.
     folder: int
     name: str
     stat: os.stat_result
@@ -73,12 +74,23 @@ class Found:
 
 @contextmanager
 def opened(path: str | Path, *, folder: int | None = None) -> Iterator[int]:
-    """Open a folder, but for a link to one."""
+    """Open a folder. Raises OSError for a link to one."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked(folder: Path, refusal: str) -> Iterator[None]:
+    """Hold the lock of a folder. Raises BackupError with `refusal` while another process holds it."""
+    with opened(folder) as descriptor:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BackupError(refusal) from None
+        yield
 
 
 @dataclass(slots=True)
@@ -95,7 +107,7 @@ class TreeCopy:
     _seen: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
     def size(self) -> int:
-        """Return how many bytes a copy takes now."""
+        """Return how many bytes a copy would take now."""
         return sum(found.stat.st_size for found in self._walk() if stat.S_ISREG(found.stat.st_mode))
 
     def copy(self) -> None:
@@ -166,7 +178,7 @@ class TreeCopy:
             if self._seen.get(found.path) == identity:
                 return
             self._forget(found.path)
-            # As much as there is now: a log that grows meanwhile would have no end.
+            # Reading ends at the size of now: a log that grows meanwhile would have no end.
             pieces = pieces_of(file.fileno(), now.st_size)
             if rewrite := self.rules.rewrite_of(found.path):
                 pieces = iter([rewrite(b"".join(pieces))])

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cloudtrain_site import __version__
-from cloudtrain_site.backups.copying import TreeCopy, check_room, entry_of, opened, rules_for, sync_folder, sync_tree
+from cloudtrain_site.backups.copying import TreeCopy, check_room, entry_of, locked, rules_for, sync_folder, sync_tree
 from cloudtrain_site.backups.databases import Database
 from cloudtrain_site.backups.keys import Keys, write_keys
 from cloudtrain_site.backups.manifest import (
@@ -64,7 +61,7 @@ def make_backup(order: Order) -> Made:
     if order.target.resolve().is_relative_to(order.data_dir):
         raise BackupError(f"{order.target} is in the data folder, which a backup is to outlive: name another place.")
     order.target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone_in(order.target):
+    with locked(order.target, f"Another backup into {order.target} is being made."):
         for leftover in order.target.glob(f"{PARTIAL}*"):
             shutil.rmtree(leftover)
         name = _free_name(order.target)
@@ -131,17 +128,6 @@ def _free_name(target: Path) -> str:
     name = f"cloudtrain-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     taken = len(list(target.glob(f"{name}*")))
     return f"{name}-{taken}" if taken else name
-
-
-@contextmanager
-def _alone_in(target: Path) -> Iterator[None]:
-    """Raise BackupError when another backup is being made there."""
-    with opened(target) as folder:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BackupError(f"Another backup into {target} is being made.") from None
-        yield
 
 
 def _record(data_dir: Path, target: Path, manifest: Manifest) -> None:

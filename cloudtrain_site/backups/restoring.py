@@ -6,16 +6,14 @@ site starts, and a second restore does it again. PostgreSQL replaces its content
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cloudtrain_site.backups.copying import check_room, copy_checked, opened, sync_folder, sync_tree, write_pieces
+from cloudtrain_site.backups.copying import check_room, copy_checked, locked, sync_folder, sync_tree, write_pieces
 from cloudtrain_site.backups.databases import Database
 from cloudtrain_site.backups.keys import Keys
 from cloudtrain_site.backups.manifest import (
@@ -43,11 +41,12 @@ class RestoreOrder:
     backup: Path
     data_dir: Path
     database: Database
-    #: Those that open its secrets afterwards, and whether the first goes into the data folder.
+    #: The keys that the site has once the backup is put back: they must open its secrets.
     keys: Keys
+    #: Whether the secret key is written into the data folder. It isn't when the environment sets SECRET_KEY.
     writes_key: bool
     statements: Sequence[str] = ()
-    #: What of the data folder is no content: the log that this command writes, static files.
+    #: Names in the data folder that don't count as content and stay: the command's own log, static files.
     ignored: Sequence[str] = ()
     replaces: bool = False
     database_only: bool = False
@@ -64,7 +63,9 @@ class Restored:
 
 def put_back(order: RestoreOrder) -> Restored:
     """Put a backup back. Raises BackupError or OSError; what was there is then there still, unless the mark is."""
-    with _alone_in(order.data_dir) as mark:
+    order.data_dir.mkdir(parents=True, exist_ok=True)
+    mark = order.data_dir / RESTORING
+    with locked(order.data_dir, f"Another restore into {order.data_dir} is at work."):
         manifest = check_usable(order.backup, order.database)
         secrets = _check_database(order, manifest)
         unfinished = _unfinished(mark, order)
@@ -97,18 +98,6 @@ def put_back(order: RestoreOrder) -> Restored:
         mark.unlink()
         _clean(order)
     return Restored(manifest, secrets, replaced)
-
-
-@contextmanager
-def _alone_in(data_dir: Path) -> Iterator[Path]:
-    """Yield the mark. Raises BackupError while another restore is at work."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with opened(data_dir) as folder:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BackupError(f"Another restore into {data_dir} is at work.") from None
-        yield data_dir / RESTORING
 
 
 def _unfinished(mark: Path, order: RestoreOrder) -> bool:
