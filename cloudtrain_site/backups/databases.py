@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol
 
 from django.apps import apps
-from django.db.migrations.loader import MigrationLoader
 
 from cloudtrain_site import extensions
 
@@ -62,11 +61,3 @@ def sealed_columns() -> SealedColumns:
         meta = apps.get_model(model)._meta
         found.setdefault(meta.db_table, []).append(str(meta.get_field(field).column))
     return found
-
-
-def newer_migrations(migrations: Mapping[str, str]) -> list[str]:
-    """Return the migrations of a database that are newer than this code."""
-    newest: dict[str, str] = {}
-    for app, name in MigrationLoader(None).disk_migrations:
-        newest[app] = max(newest.get(app, ""), name)
-    return [f"{app}.{name}" for app, name in sorted(migrations.items()) if app in newest and name > newest[app]]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from django.db.migrations.loader import MigrationLoader
+
 from cloudtrain_site.backups.copying import copy_checked
-from cloudtrain_site.backups.databases import Database, newer_migrations, sealed_columns
+from cloudtrain_site.backups.databases import Database, sealed_columns
 from cloudtrain_site.backups.keys import Keys
 from cloudtrain_site.backups.manifest import DATABASE, FILES, BackupError, Manifest, read_manifest
+from cloudtrain_site.database.newer_migrations import newer_migrations
 from cloudtrain_site.encryption import opens
 
 #: A result of `encryption.seal`, also within JSON.
@@ -20,7 +23,7 @@ def check_usable(folder: Path, database: Database) -> Manifest:
     manifest = read_manifest(folder)
     if manifest.vendor != database.vendor:
         raise BackupError(f"The backup is of {manifest.vendor}, and this site has {database.vendor}.")
-    if newer := newer_migrations(manifest.migrations):
+    if newer := newer_migrations(manifest.migrations.items(), MigrationLoader(None).disk_migrations):
         raise BackupError(
             f"The backup was made by cloudtrain {manifest.version}, which is newer than this one: its database has "
             f"{', '.join(newer[:3])}. Install that release first."
@@ -31,7 +34,7 @@ def check_usable(folder: Path, database: Database) -> Manifest:
 def verify(folder: Path, database: Database, keys: Keys | None) -> int:
     """Check all of a backup: digests, rows, and that the keys open its secrets. Returns how many secrets there are.
 
-    Raises BackupError. Without keys the secrets are counted alone.
+    Raises BackupError. Without keys the secrets are only counted.
     """
     manifest = check_usable(folder, database)
     for path, entry in manifest.files.items():

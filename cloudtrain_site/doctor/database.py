@@ -14,6 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.database.connections import place_of_database
+from cloudtrain_site.database.newer_migrations import newer_migrations
 from cloudtrain_site.database.write_probe import write_failure
 from cloudtrain_site.doctor.disks import as_size, free_bytes, mount_of
 from cloudtrain_site.doctor.findings import Finding, bad, ok, skipped, warn
@@ -27,21 +28,8 @@ POSTGRESQL_URL = "DATABASE_URL=postgres://USER:PASSWORD@HOST:5432/NAME"
 #: SQLite's locks and its shared memory don't work there.
 NETWORK_FILE_SYSTEMS = frozenset(
     (
-        *(
-            "nfs",
-            "nfs4",
-            "cifs",
-            "smb3",
-            "smbfs",
-            "9p",
-            "afs",
-            "ceph",
-            "glusterfs",
-            "lustre",
-            "gpfs",
-            "beegfs",
-            "ocfs2",
-        ),
+        *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph"),
+        *("glusterfs", "lustre", "gpfs", "beegfs", "ocfs2"),
         *("fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse"),
     )
 )
@@ -88,13 +76,8 @@ def migrations() -> Iterator[Finding]:
     if missing:
         names = ", ".join(f"{one.app_label}.{one.name}" for one in missing[:5])
         yield bad(f"{len(missing)} migrations are not applied: {names}.", f"{COMMAND} migrate")
-    newest: dict[str, str] = {}
-    for app, name in loader.disk_migrations:
-        newest[app] = max(newest.get(app, ""), name)
-    # A squashed migration leaves the names of those that it has replaced, which are older than what is there.
-    unknown = sorted(key for key in loader.applied_migrations if key[0] in newest and key[1] > newest[key[0]])
-    if unknown:
-        names = ", ".join(".".join(key) for key in unknown[:5])
+    if newer := newer_migrations(loader.applied_migrations, loader.disk_migrations):
+        names = ", ".join(newer[:5])
         yield bad(f"The database is of a newer version than this code: it has {names}.", "git pull && make install")
     yield ok(f"{len(loader.disk_migrations)} migrations are known.")
 
