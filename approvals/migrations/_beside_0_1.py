@@ -1,7 +1,7 @@
 """Triggers by which processes of 0.1.0 go on beside newer ones on PostgreSQL. The release after 0.2.0 drops them.
 
-0.1.0 knows one rule of a request, in columns of the request itself. Each runs at the end of the transaction: by then a
-newer version has written the requirements and what an approval counts for, and nothing is left to do.
+0.1.0 knows one rule of a request, in columns of the request itself. Each trigger runs at the end of the transaction: by
+then a newer version has written the requirements and what an approval counts for, and leaves it nothing to do.
 """
 
 from cloudtrain_site.database.retired import on_postgresql
@@ -10,7 +10,6 @@ from cloudtrain_site.database.retired import on_postgresql
 UNREACHABLE = 32767
 
 REQUESTS = f"""
-CREATE OR REPLACE FUNCTION approvals_request_of_0_1() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     only_one approvals_requirement;
     number bigint;
@@ -35,10 +34,9 @@ BEGIN
         WHERE id = NEW.id;
     END IF;
     RETURN NULL;
-END $$"""
+END"""
 
 DECISIONS = """
-CREATE OR REPLACE FUNCTION approvals_decision_of_0_1() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     counted bigint;
 BEGIN
@@ -53,10 +51,9 @@ BEGIN
         END IF;
     END IF;
     RETURN NULL;
-END $$"""
+END"""
 
 NOTICES = """
-CREATE OR REPLACE FUNCTION approvals_notice_of_0_1() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO notices_notice (kind, key, subject, text, link, data, users, emails, organization_id, job_id,
         sealed_address, created_at, due_at, correlation_id)
@@ -69,22 +66,21 @@ BEGIN
     ON CONFLICT DO NOTHING;
     UPDATE approvals_notice SET done_at = now(), outcome = 'left to the newer version' WHERE id = NEW.id;
     RETURN NULL;
-END $$"""
+END"""
 
 
-def trigger(table, function, statement):
-    name = function.split()[4].removesuffix("()")
+def trigger(table, name, body):
     return on_postgresql(
-        function,
-        f"CREATE CONSTRAINT TRIGGER {name} AFTER {statement} ON {table} DEFERRABLE INITIALLY DEFERRED "
+        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$",
+        f"CREATE CONSTRAINT TRIGGER {name} AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED "
         f"FOR EACH ROW EXECUTE FUNCTION {name}()",
         undo=(f"DROP TRIGGER IF EXISTS {name} ON {table}", f"DROP FUNCTION IF EXISTS {name}()"),
     )
 
 
-requests = trigger("approvals_approvalrequest", REQUESTS, "INSERT")
-decisions = trigger("approvals_decision", DECISIONS, "INSERT")
-notices = trigger("approvals_notice", NOTICES, "INSERT")
+requests = trigger("approvals_approvalrequest", "approvals_request_of_0_1", REQUESTS)
+decisions = trigger("approvals_decision", "approvals_decision_of_0_1", DECISIONS)
+notices = trigger("approvals_notice", "approvals_notice_of_0_1", NOTICES)
 
 #: What a migration of the release after 0.2.0 executes, on PostgreSQL alone.
 DROP = (
