@@ -8,19 +8,22 @@ from django.apps import apps
 from django.conf import settings
 
 from cloudtrain_site.doctor.findings import Finding, bad, ok
-from cloudtrain_site.encryption import SecretsLostError, open_sealed
+from cloudtrain_site.encryption import keys, opens
 from cloudtrain_site.extensions import sealed_columns
 from cloudtrain_site.monitoring.process_heartbeats import key_digest, living_processes
 
 SHORTEST, FEWEST_CHARACTERS = 32, 8
-#: In keys that were copied from somewhere.
+#: Words that are in the keys of examples.
 OF_EXAMPLES = ("insecure", "example", "changeme", "change-me", "secret-key", "your-")
 NEW_KEY = (
     "python3 -c 'import secrets; print(secrets.token_urlsafe(50))' makes a new one; the old one goes into "
     "SECRET_KEY_FALLBACKS."
 )
-#: So many sealed texts among so many newest and oldest rows of each column: a former key sealed the old ones.
-SAMPLE, ROWS = 100, 2000
+#: Of each column the check opens this many of the newest sealed texts and of the oldest, which a former key may have
+#: sealed.
+SAMPLE = 100
+#: It looks for them in this many of the newest rows, and of the oldest.
+ROWS = 2000
 
 
 def secret_key() -> Iterator[Finding]:
@@ -51,18 +54,10 @@ def sealed_secrets() -> Iterator[Finding]:
             some = rows.filter(pk__in=rows.order_by(order).values("pk")[:ROWS]).exclude(**{column: ""})
             sample.update(some.order_by(order).values_list("pk", column)[:SAMPLE])
         looked_at += len(sample)
-        lost = sum(not _opens(text) for text in sample.values())
+        lost = sum(not opens(text, keys()) for text in sample.values())
         if lost:
             yield bad(
                 f"{lost} of {len(sample)} samples of {label} don't open: the key that sealed them is missing.",
                 "Put the former key into SECRET_KEY_FALLBACKS, and restart the site.",
             )
     yield ok(f"{looked_at} samples were opened." if looked_at else "Nothing is sealed.")
-
-
-def _opens(sealed: str) -> bool:
-    try:
-        open_sealed(sealed)
-    except SecretsLostError:
-        return False
-    return True
