@@ -125,7 +125,7 @@ def storm(lives: list[Life], seconds: float, rate: float, chance: random.Random)
         waiting = [life for life in lives if life.steps and life.updated_at < now - PAUSE_SECONDS]
         if not waiting:
             break
-        # Those that have most before them come first, roughly, so that none is left alone at the end.
+        # Lives with many steps left mostly go first: a single long one at the end would have the storm to itself.
         life = max(waiting, key=lambda one: len(one.steps) + chance.uniform(0, 4))
         life.steps.pop(0)(life)
         life.updated_at = now

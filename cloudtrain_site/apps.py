@@ -15,7 +15,7 @@ class SiteConfig(AppConfig):
         from cloudtrain_site.accounts import receivers  # noqa: F401 - they connect themselves
         from cloudtrain_site.audit.origin import connect_origins
         from cloudtrain_site.background_tasks.heartbeats import connect_heartbeats
-        from cloudtrain_site.backups.registrations import register_parts
+        from cloudtrain_site.backups.registrations import register_backups
         from cloudtrain_site.checks import register_checks
         from cloudtrain_site.correlation import connect_task_correlation
         from cloudtrain_site.database.folding import register_folding
@@ -33,7 +33,7 @@ class SiteConfig(AppConfig):
         )
         extensions.loops.register("housekeeping", housekeeping, order=50)
         register_kept()
-        register_parts()
+        register_backups()
         register_people()
         connect_heartbeats()
         connect_origins()

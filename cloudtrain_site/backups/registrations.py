@@ -1,4 +1,4 @@
-"""The site's own parts of the data folder, and what it does to a database that is put back."""
+"""The site's own parts of the data folder, its statements for a restored database, and the check of backups."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from cloudtrain_site.conf.occupancy import RESTORING
 from cloudtrain_site.extensions import DataPart, DoctorCheck, data_parts, doctor_checks, restore_statements
 
 
-def register_parts() -> None:
+def register_backups() -> None:
     """Register them. To be called once, when all apps are loaded."""
     data_parts.register(
         "keys", DataPart("the key, which is kept apart", ("secret_key", ".secret_key.*"), is_kept=False)
@@ -15,7 +15,8 @@ def register_parts() -> None:
     data_parts.register("static", DataPart("collected static files", ("static",), is_kept=False))
     marks = (RECORD, RESTORING, f"{STAGE}*", f"{REPLACED}*", ".doctor-*")
     data_parts.register("marks", DataPart("marks of backups, and what they replaced", marks, is_kept=False))
-    # They are of processes that ran then. A task that one of them had begun would wait for its lock to get old.
+    # The processes that ran when the backup was made are gone: a task that one of them had begun is due again at once,
+    # and would otherwise wait until its lock is old.
     restore_statements.register("tasks", "UPDATE django_q_ormq SET lock = CURRENT_TIMESTAMP")
     restore_statements.register("heartbeats", "DELETE FROM cloudtrain_site_siteprocess")
     check = DoctorCheck(

@@ -1,7 +1,7 @@
-"""Operations of a migration by which the version before goes on beside this one.
+"""Operations of migrations that leave the previous version what it needs.
 
-On PostgreSQL, processes of two versions run on one database while a site is upgraded. What this version needs no more
-stays there for the version before, and a migration of the next release drops it.
+On PostgreSQL, processes of two versions run on one database while a site is upgraded. Columns and tables that this
+version no longer needs stay there for the previous one, and a migration of the next release drops them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from django.db.models import ForeignKey
 
 
 class RetireField(RemoveField):
-    """Takes a field from the models; on PostgreSQL its column stays, and may be empty.
+    """Takes a field from the models; on PostgreSQL its column stays, and may be null.
 
-    A row that it points to can be deleted: the database empties it.
+    When the row that a foreign key points to is deleted, the database sets the column to null.
     """
 
     def database_forwards(
@@ -81,7 +81,7 @@ def on_postgresql(*statements: str, undo: tuple[str, ...] = ()) -> RunPython:
 
 
 def _let_go(schema_editor: BaseDatabaseSchemaEditor, model: Any, field: ForeignKey[Any], then: str) -> None:
-    """Change what becomes of a row whose parent is deleted: our own models don't know of it any more."""
+    """Have the database itself update or delete a row whose parent is deleted: Django no longer knows the column."""
     with schema_editor.connection.cursor() as cursor:
         found = schema_editor.connection.introspection.get_constraints(cursor, model._meta.db_table)
     names = [name for name, made in found.items() if made["foreign_key"] and made["columns"] == [field.column]]
@@ -95,7 +95,7 @@ def _let_go(schema_editor: BaseDatabaseSchemaEditor, model: Any, field: ForeignK
 
 
 def _columns(schema_editor: BaseDatabaseSchemaEditor, table: str) -> set[str]:
-    """The columns of a table in the database; empty: there is no such table."""
+    """Return the columns of a table in the database; empty: there is no such table."""
     connection = schema_editor.connection
     with connection.cursor() as cursor:
         if table not in connection.introspection.table_names(cursor):

@@ -40,10 +40,7 @@ def skipped(why: str) -> Finding:
 
 
 def worst_of(statuses: Iterable[Status]) -> Status:
-    """Return the worst; none at all is ok, and so is what was skipped only in part."""
+    """Return the worst; a check without findings is ok, and so is one of which only a part was skipped."""
     found = set(statuses)
-    return next((status for status in (Status.BAD, Status.WARN, Status.OK) if status in found), _without_any(found))
-
-
-def _without_any(found: set[Status]) -> Status:
-    return Status.SKIPPED if found else Status.OK
+    order = (Status.BAD, Status.WARN, Status.OK, Status.SKIPPED)
+    return next((status for status in order if status in found), Status.OK)

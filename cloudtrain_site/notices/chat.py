@@ -104,7 +104,7 @@ def _scheme(plugin: NotifyBase) -> str:
 def _plugin(address: str) -> NotifyBase | None:
     from apprise import Apprise, AppriseAsset
 
-    # Its lines have the addresses with their tokens; what was wrong is in our own sentences.
+    # apprise logs addresses with their tokens. Our own sentences say what went wrong.
     _logger.addHandler(_SILENCE)
     _logger.propagate = False
     # Redirects are not followed, and nobody's pictures are in our messages.

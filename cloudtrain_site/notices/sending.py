@@ -30,8 +30,8 @@ logger = logging.getLogger("simpletuner.cloud.notices")
 #: After so long a sender takes nothing new, so that its task ends before the time limit of tasks, and leaves its
 #: worker to others for a moment.
 CLAIM_SECONDS = 20.0
-#: So long before that it takes nothing more for receivers that failed lately: while it waits for their answers at its
-#: end, nobody sends to the others.
+#: In the last seconds before that a sender calls no receiver that failed lately: while it waited for such an answer at
+#: its end, nobody would send to the others.
 HEALTHY_SECONDS = CALL_SECONDS
 MAILS_A_BATCH = 25
 #: At most this many mail batches at once: the mail server is one receiver.
