@@ -244,9 +244,6 @@ def _by(actor: str, reason: str) -> str:
     verb, _, rest = reason.partition(": ")
     if verb in ("withdrawn", "rejected"):
         return f"{verb.capitalize()} by {actor}{rest and f': {rest}'}"
-    verb, _, rest = reason.partition(": ")
-    if verb in ("withdrawn", "rejected"):
-        return f"{verb.capitalize()} by {actor}{rest and f': {rest}'}"
     return f"By {actor}: {reason}" if reason else f"By {actor}."
 
 
