@@ -1,10 +1,11 @@
-"""The deletion of many rows in transactions so short that no other writer waits long."""
+"""Work on many rows in batches, and their deletion in transactions so short that no other writer waits long."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
 
 from django.db.models import QuerySet
 
@@ -17,6 +18,15 @@ LONG_SECONDS = 0.04
 SHORT_SECONDS = 0.01
 
 Delete = Callable[[Sequence[Any]], int]
+T = TypeVar("T")
+
+
+def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of `size`; the last may be shorter."""
+    # itertools.batched came with Python 3.12.
+    waiting = iter(items)
+    while batch := list(islice(waiting, size)):
+        yield batch
 
 
 def delete_in_batches(rows: QuerySet[Any], *, until: float, delete: Delete | None = None) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from itertools import islice
 from typing import TypeAlias
 
 from django.db import IntegrityError
@@ -15,6 +14,7 @@ from django.utils import timezone
 
 from cloudtrain_site.audit.recording import OPERATOR
 from cloudtrain_site.correlation_ids import get_correlation_id
+from cloudtrain_site.database.batches import in_batches
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Change
 from cloudtrain_site.states import Source as ChangeSource
@@ -30,7 +30,7 @@ from jobs.providers.figures import Basis, is_duration
 from jobs.runs.numbers import number_at_commit
 from jobs.simpletuner.outcome import Fate, Outcome
 from jobs.simpletuner.people import People
-from jobs.simpletuner.rows import BrokenRowError, ReadJob, SkippedRowError, read_job
+from jobs.simpletuner.rows import REPLICATE, BrokenRowError, ReadJob, SkippedRowError, read_job
 from jobs.simpletuner.source import Row, Source
 from jobs.snapshot_fields import end_fields, log_due_fields
 
@@ -38,7 +38,6 @@ KIND = "jobs"
 ROWS_PER_TRANSACTION = 500
 #: A discovery, or a second import, may store the same jobs at the same moment.
 MAX_ATTEMPTS = 3
-REPLICATE = "replicate"
 NO_COST = "SimpleTuner did not say what it cost."
 
 #: Takes SimpleTuner's ids of jobs; returns what their histories begin with, by id.
@@ -65,7 +64,7 @@ class JobImport:
     def run(self, *, apply: bool) -> Outcome:
         """Count what would be stored, or store it. Raises SourceError for a damaged source."""
         config = ProviderConfig.of(REPLICATE)
-        for rows in _in_batches(self.source.rows("jobs"), ROWS_PER_TRANSACTION):
+        for rows in in_batches(self.source.rows("jobs"), ROWS_PER_TRANSACTION):
             jobs = list(self._read(rows))
             new = self._store(jobs, config) if apply else self._unknown(jobs)
             for job in jobs:
@@ -129,9 +128,11 @@ class JobImport:
         Job.objects.bulk_create(stored)
         for job, read in zip(stored, jobs, strict=True):
             number_at_commit(job)
+            # These moves were made in SimpleTuner: no request here had them.
             for change in before.get(read.source_id, ()):
                 record_in_history(job, change)
-            # No receiver is told after the commit: it has no place in the queue that could be freed.
+            # A new job begins with a status, so there is none that `change_state` could move it from. No receiver is
+            # told after the commit either: the job has no place in the queue that could be freed.
             job.record(_change(job, read, now))
         ledger.count_imported([job for job in stored if job.is_terminal and job.cost_usd], bases, by=OPERATOR.name)
 
@@ -200,9 +201,3 @@ def _price(read: ReadJob, config: ProviderConfig) -> Price | None:
 def _change(job: Job, read: ReadJob, now: datetime) -> Change:
     reason = f"imported from SimpleTuner, where it was {read.source_id}"
     return Change.of(job, "", job.status, actor=OPERATOR, source=ChangeSource.COMMAND, reason=reason, at=now)
-
-
-def _in_batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    waiting = iter(rows)
-    while batch := list(islice(waiting, size)):
-        yield batch

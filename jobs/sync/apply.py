@@ -8,13 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import islice
-from typing import Any
 
 from django.db import connection, transaction
 from django.utils import timezone
 from django_q.tasks import async_task
 
+from cloudtrain_site.database.batches import in_batches
 from cloudtrain_site.database.failures import noted_failure
 from cloudtrain_site.database.fast_sql import update_rows
 from cloudtrain_site.database.unit_of_work import unit_of_work
@@ -62,7 +61,7 @@ class SnapshotBatch:
         single = [(job, snapshot) for job, snapshot in pairs if _needs_own_update(job, snapshot)]
         alone = {job.pk for job, _ in single}
         _read_configs([job for job, snapshot in single if snapshot.status == JobStatus.COMPLETED])
-        for batch in _batches(single, MOVES_PER_TRANSACTION):
+        for batch in in_batches(single, MOVES_PER_TRANSACTION):
             self._apply_batch(batch)
         self._apply_details([pair for pair in pairs if pair[0].pk not in alone])
 
@@ -123,9 +122,9 @@ class SnapshotBatch:
             elif _is_synced_at_stale(job):
                 unchanged.append(job.pk)
         for columns, rows in changed.items():
-            for batch in _batches(rows, DETAILS_PER_TRANSACTION):
+            for batch in in_batches(rows, DETAILS_PER_TRANSACTION):
                 self._write_details(batch, columns, bases)
-        for keys in _batches(unchanged, ROWS_PER_STATEMENT):
+        for keys in in_batches(unchanged, ROWS_PER_STATEMENT):
             with locked_in_id_order(keys):
                 Job.objects.filter(pk__in=keys).update(last_synced_at=now)
         self.refreshed += len(pairs)
@@ -148,7 +147,7 @@ class SnapshotBatch:
             if job.sync_error != str(error):
                 by_message[str(error)].append(job_id)
         for message, keys in by_message.items():
-            for chunk in _batches(keys, ROWS_PER_STATEMENT):
+            for chunk in in_batches(keys, ROWS_PER_STATEMENT):
                 with locked_in_id_order(chunk):
                     Job.objects.filter(pk__in=chunk).update(sync_error=message)
         self.failed += len(failures)
@@ -214,9 +213,3 @@ def _lacks_log(job: Job, snapshot: Snapshot) -> bool:
 
 def _request_capture() -> None:
     async_task("jobs.tasks.capture_logs")
-
-
-def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
