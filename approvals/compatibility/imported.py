@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -22,14 +22,14 @@ from cloudtrain_site.states import Actor, Change
 from cloudtrain_site.states import Source as ChangeSource
 from jobs.models import Organization
 from jobs.providers import names
-from jobs.providers.figures import is_moment
 from jobs.roles import RANK, Role
 from jobs.simpletuner.outcome import Fate, Outcome
 from jobs.simpletuner.people import People, role_of
+from jobs.simpletuner.rows import BrokenRowError, moment
 from jobs.simpletuner.source import Row, Source
 
 KIND = "rules"
-#: Ours go by the lowest number, SimpleTuner's by the highest.
+#: The lowest number comes first among our rules, and the highest among SimpleTuner's.
 FIRST_PRIORITY = 100
 LARGEST_PRIORITY = 10_000
 MAX_TEXT = 2000
@@ -169,7 +169,7 @@ class RequestHistories:
         return {job_id: self._by_job[job_id] for job_id in job_ids if job_id in self._by_job}
 
     def _changes(self, row: Row, rule: str) -> list[Change]:
-        asked_at = _moment(row.get("created_at"))
+        asked_at = _moment(row, "created_at")
         reason = f"in SimpleTuner{f', by the rule {rule}' if rule else ''}: {row.get('reason') or 'no reason given'}"
         asked = _change("", RequestStatus.PENDING, self.people.name(row.get("user_id")), reason, asked_at)
         status = row.get("status")
@@ -177,7 +177,7 @@ class RequestHistories:
             return [asked]
         name = self.people.name(row.get("reviewed_by")) if row.get("reviewed_by") is not None else "SimpleTuner"
         notes = f"in SimpleTuner: {row.get('review_notes') or 'no note given'}"
-        decided_at = max(asked_at, _moment(row.get("reviewed_at") or row.get("expires_at")))
+        decided_at = max(asked_at, _moment(row, "reviewed_at", "expires_at"))
         return [asked, _change(RequestStatus.PENDING, str(status), name, notes, decided_at)]
 
 
@@ -194,11 +194,9 @@ def _change(old: str, new: str, name: str, reason: str, at: datetime) -> Change:
     )
 
 
-def _moment(value: object) -> datetime:
-    """Return the time; now for one that can't be read: only a line of history hangs on it."""
+def _moment(row: Row, *names: str) -> datetime:
+    """Return the first time that the row has; now for one that can't be read: only a line of history hangs on it."""
     try:
-        at = datetime.fromisoformat(str(value))
-    except ValueError:
+        return next(filter(None, (moment(row, name) for name in names)), timezone.now())
+    except BrokenRowError:
         return timezone.now()
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return at if is_moment(at) else timezone.now()

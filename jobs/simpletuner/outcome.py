@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-#: Of unreadable rows, and of what can't be taken over, so many are named.
+#: The table names at most this many unreadable rows.
 MAX_NAMED = 20
 
 

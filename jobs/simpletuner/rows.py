@@ -23,7 +23,8 @@ from jobs.validators import NAME_LIMIT, is_plain_name, made_plain
 
 #: What becomes the error of a job of which nobody will ever hear again.
 NOT_FINISHED = "was not finished when imported"
-#: Writes captions, and trains nothing.
+REPLICATE = "replicate"
+#: This provider of SimpleTuner's writes captions and trains nothing.
 CAPTIONING = "captionflow"
 #: What is kept of a row's metadata beside what has a column of ours.
 KEPT_METADATA = ("model", "snapshot", "upload_id", "env_name", "run_name", "target", "approval_reason")
@@ -86,10 +87,10 @@ def read_job(row: Row) -> ReadJob:
     if not source_id:
         raise BrokenRowError("it has no job_id")
     told = _status(row)
-    created_at = _moment(row, "created_at")
+    created_at = moment(row, "created_at")
     if created_at is None:
         raise BrokenRowError("it has no created_at")
-    queued_at, started_at, completed_at = (_moment(row, f"{word}_at") for word in ("queued", "started", "completed"))
+    queued_at, started_at, completed_at = (moment(row, f"{word}_at") for word in ("queued", "started", "completed"))
     metadata = _metadata(row)
     external_id = _external_id(provider, source_id, metadata)
     status = _final_status(told, provider, external_id)
@@ -142,12 +143,13 @@ def _final_status(told: JobStatus, provider: str, external_id: str | None) -> Jo
     """Return the status to store. Of what was active Replicate alone can still be asked."""
     if told not in ACTIVE:
         return told
-    if provider != "replicate" or external_id is None:
+    if provider != REPLICATE or external_id is None:
         return JobStatus.FAILED
     return JobStatus.RUNNING if told == JobStatus.RUNNING else JobStatus.QUEUED
 
 
-def _moment(row: Row, name: str) -> datetime | None:
+def moment(row: Row, name: str) -> datetime | None:
+    """Return a column's time in UTC; None: the column is empty. Raises BrokenRowError."""
     text = _text(row, name)
     if not text:
         return None
@@ -195,7 +197,7 @@ def _metadata(row: Row) -> dict[str, Any]:
 
 def _external_id(provider: str, source_id: str, metadata: Mapping[str, Any]) -> str | None:
     """Return what Replicate calls it. What was still uploading has the upload's id, a UUID, and none of Replicate's."""
-    if provider != "replicate":
+    if provider != REPLICATE:
         return None
     found = _text(metadata, "prediction_id") or ("" if len(source_id) == UUID_LENGTH else source_id)
     return found if 0 < len(found) <= ID_LIMIT and found.isprintable() else None
@@ -209,7 +211,7 @@ def _name(row: Row, metadata: Mapping[str, Any], source_id: str) -> str:
 def _hardware(provider: str, metadata: Mapping[str, Any]) -> str:
     """Return the hardware profile. The column `hardware_type` says L40S of whatever Replicate ran."""
     profile = _text(metadata, "hardware_profile")
-    if not profile and provider == "replicate":
+    if not profile and provider == REPLICATE:
         profile = profile_of(_text(metadata, "model")) or ""
     return made_plain(profile)[:PROVIDER_LIMIT]
 
