@@ -15,7 +15,7 @@ from jobs.models.organization import Organization
 from jobs.validators import NAME_LIMIT
 
 ZERO = Decimal(0)
-#: The reason of the one entry of a job that ended before it came here: its first, as no other correction is.
+#: The reason of the one entry of a job that ended before it came here. No other first entry is a correction.
 IMPORTED = "imported"
 
 
@@ -36,6 +36,8 @@ class EntryKind(models.TextChoices):
     CORRECT = "correct"
 
 
+#: Which entries say what a job had cost before it came here.
+IS_IMPORTED = Q(kind=EntryKind.CORRECT, sequence=1)
 HELD_KINDS = (EntryKind.RESERVE, EntryKind.RELEASE)
 SPENT_KINDS = (EntryKind.ACCRUE, EntryKind.SETTLE, EntryKind.CORRECT)
 
@@ -115,11 +117,11 @@ class LedgerEntry(OfJob):
             models.Index(fields=["day", "id"], name="ledger_by_day"),
             # Few among many: the admin's list of them would read all entries.
             models.Index(fields=["-id"], name="ledger_corrections", condition=Q(kind=EntryKind.CORRECT)),
-            # Budgets, from the index alone: what they leave out.
+            # Budgets read from this index alone what they leave out.
             models.Index(
                 fields=["day", "organization", "user", "amount"],
                 name="ledger_imported",
-                condition=Q(kind=EntryKind.CORRECT, sequence=1),
+                condition=IS_IMPORTED,
             ),
         ]
 

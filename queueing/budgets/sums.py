@@ -14,7 +14,7 @@ from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
 from jobs.models import DayCost, JobAccount, LedgerEntry
-from jobs.models.ledger import EntryKind
+from jobs.models.ledger import IS_IMPORTED
 from queueing.budgets.periods import Window, window
 from queueing.models import Action, Budget, Scope
 
@@ -109,8 +109,8 @@ def _days_since(start: date, organizations: set[int] | None) -> QuerySet[DayCost
 
 
 def imported_since(start: date) -> QuerySet[LedgerEntry]:
-    """Return what jobs had cost before they came here: it is no matter of the budgets here."""
-    return LedgerEntry.objects.filter(kind=EntryKind.CORRECT, sequence=1, day__gte=start)
+    """Return the entries of what jobs had cost before they came here, which no budget counts."""
+    return LedgerEntry.objects.filter(IS_IMPORTED, day__gte=start)
 
 
 def _holding(organizations: set[int] | None) -> QuerySet[JobAccount]:
