@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db.models import QuerySet
 from rest_framework.exceptions import PermissionDenied, ValidationError
 
 from cloudtrain_site.compatibility.elsewhere import NotHereError
@@ -55,8 +56,7 @@ def change_limit(user: User, values: Mapping[str, Any]) -> None:
 
 def _set(user: User, period: Period, amount: Decimal) -> None:
     organization = _owner(user)
-    scope = Scope.SITE if organization is None else Scope.ORGANIZATION
-    budget = Budget.objects.filter(scope=scope, organization=organization, period=period).first()
+    budget = _budgets_of(organization).filter(period=period).first()
     if budget is None:
         editing.make(organization, None, Terms(amount, period, default_thresholds(), Action.HOLD, ""), by=user)
     else:
@@ -67,9 +67,13 @@ def _find(user: User, *, to_change: bool = False) -> Budget | None:
     organizations = [_owner(user)] if to_change or is_superuser(user) else list(organizations_of(user)[:2])
     if len(organizations) != 1:
         return None
-    scope = Scope.SITE if organizations[0] is None else Scope.ORGANIZATION
-    found = Budget.objects.filter(scope=scope, organization=organizations[0], period__in=PERIODS.values())
+    found = _budgets_of(organizations[0]).filter(period__in=PERIODS.values())
     return found.order_by("-period").select_related("organization").first()
+
+
+def _budgets_of(organization: Organization | None) -> QuerySet[Budget]:
+    scope = Scope.SITE if organization is None else Scope.ORGANIZATION
+    return Budget.objects.filter(scope=scope, organization=organization)
 
 
 def _owner(user: User) -> Organization | None:

@@ -16,18 +16,17 @@ from jobs.simpletuner.outcome import Fate, Outcome
 from jobs.simpletuner.people import People
 from jobs.simpletuner.source import Row, Source
 from queueing.budgets.editing import Terms, make
-from queueing.models import LARGEST_BUDGET, Action, Budget, Period, Scope, default_thresholds
+from queueing.compatibility.quota_views import LARGEST_LIMIT, PERIODS
+from queueing.models import LARGEST_BUDGET, Action, Budget, Scope, default_thresholds
 from queueing.operations import ChangedBy, set_organization
 
 KIND = "quotas"
-BUDGETS = {"cost_monthly": Period.MONTH, "cost_daily": Period.DAY}
-#: What each kind of quota that is left out has here in its place.
+#: Says of each kind of quota that is left out what there is here in its place.
 INSTEAD = {
     "jobs_per_day": "a rule with jobs_in_day_exceed holds further jobs of a person",
     "jobs_per_hour": "nothing here counts by the hour; a rule counts by the day",
     "local_gpus": "the configuration file says how many trainings this machine runs (providers.local.max_running)",
 }
-LARGEST_LIMIT = 2**31 - 1
 
 
 @dataclass(slots=True)
@@ -56,11 +55,11 @@ class QuotaImport:
             )
         if kind in INSTEAD:
             return Fate.SKIPPED, f"{kind}: {INSTEAD[kind]}"
-        if kind not in BUDGETS and kind != "concurrent_jobs":
+        if kind not in PERIODS and kind != "concurrent_jobs":
             return Fate.SKIPPED, f"{kind[:40]!r} is no quota of SimpleTuner's"
         if row.get("action", "block") != "block":
             return Fate.SKIPPED, f"{kind} with {row['action']}: budgets and limits here always hold what is new"
-        return self._budget(row, kind, amount, apply) if kind in BUDGETS else self._limit(row, amount, apply)
+        return self._budget(row, kind, amount, apply) if kind in PERIODS else self._limit(row, amount, apply)
 
     def _budget(self, row: Row, kind: str, amount: Decimal, apply: bool) -> tuple[Fate, str]:
         user_id, person = row.get("user_id"), None
@@ -72,7 +71,7 @@ class QuotaImport:
             return Fate.SKIPPED, f"{kind} {_whose(row)}: set it here by hand"
         if not 0 <= amount <= LARGEST_BUDGET:
             return Fate.SKIPPED, f"{kind}: {amount} is no amount"
-        scope, period = Scope.USER if person else Scope.ORGANIZATION, BUDGETS[kind]
+        scope, period = Scope.USER if person else Scope.ORGANIZATION, PERIODS[kind]
         whose = f"of {person}" if person else f"of {self.organization}, for everybody together"
         if Budget.objects.filter(scope=scope, organization=self.organization, user=person, period=period).exists():
             return Fate.THERE, f"a budget for a {period} {whose}"
