@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from cloudtrain_site.audit.recording import Organizational, differences, record
 from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
+from cloudtrain_site.extensions import notice_choices
 from cloudtrain_site.notices.chat import service_of
 from cloudtrain_site.notices.models import ORGANIZATION_KINDS, USER_KINDS, Channel, ChannelKind, Delivery, Notice
 from cloudtrain_site.notices.outbox import enqueue_sending
@@ -111,10 +112,17 @@ def add_channel(
             shown=shown,
             sealed_address=seal_texts(addresses),
             sealed_secrets=seal_texts([secret]) if secret else "",
-            muted=sorted(muted),
+            muted=sorted(set(muted)),
         )
         owner.audit("notice channel added", channel, None, recorded(channel))
     return Made(channel, secret)
+
+
+def check_kinds(names: Iterable[str]) -> None:
+    """Raises ValidationError for the first name that is no kind of notice."""
+    known = notice_choices()
+    if unknown := next((name for name in names if name not in known), None):
+        raise ValidationError(f"There is no kind {unknown!r}. There are: {', '.join(known)}.")
 
 
 def _check(owner: Owner, kind: str, addresses: Sequence[str]) -> str:
@@ -160,7 +168,7 @@ def change_channel(
     if name is not None:
         channel.name = name
     if muted is not None:
-        channel.muted = sorted(muted)
+        channel.muted = sorted(set(muted))
     if on is True:
         channel.off_at, channel.off_reason = None, ""
     elif on is False and channel.off_at is None:

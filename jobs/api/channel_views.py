@@ -69,15 +69,10 @@ class ChangeChannelBody(StrictSerializer):
     """What changes; a missing field stays as it is."""
 
     name = serializers.CharField(max_length=100, required=False, allow_blank=True, validators=[readable_name])
-    muted = serializers.ListField(child=serializers.CharField(max_length=40), required=False, max_length=100)
+    muted = serializers.ListField(
+        child=serializers.CharField(max_length=40), required=False, max_length=100, validators=[channels.check_kinds]
+    )
     on = serializers.BooleanField(required=False)
-
-    def validate_muted(self, kinds: list[str]) -> set[str]:
-        """Each is one that can be muted."""
-        known = notice_choices()
-        if unknown := next((kind for kind in kinds if kind not in known), None):
-            raise serializers.ValidationError(f"There is no kind {unknown!r}. There are: {', '.join(known)}.")
-        return set(kinds)
 
 
 class NewChannelBody(ChangeChannelBody):
