@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import StrictSerializer, as_utc, checked, current_user, raises
 from cloudtrain_site.compatibility.elsewhere import CompatibleView, NotHereError
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
 from jobs.api.errors import field_errors
@@ -77,7 +78,7 @@ class OneOrganization(CompatibleView):
         body = checked(OrganizationBody, request.data)
         if body.keys() & {"description", "settings"}:
             raise NotHereError(SETTINGS)
-        with field_errors():
+        with field_errors(), unit_of_work():
             if "name" in body:
                 endings.rename(found, body["name"], by=by)
             if body.get("is_active") is False:

@@ -8,7 +8,6 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import Http404
 from rest_framework import serializers
-from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -16,10 +15,12 @@ from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import MAX_OFFSET, StrictSerializer, as_utc, checked, current_user, raises
 from cloudtrain_site.compatibility.elsewhere import CompatibleView, NotHereError
 from cloudtrain_site.conf.places import COMMAND
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
 from jobs.models import Membership, Organization
+from jobs.organizations.authority import check_runs_site
 from jobs.organizations.members import change_role
 from jobs.organizations.people import deactivate_user, end_superuser, make_superuser, reactivate_user
 from jobs.permissions import AnyUser, is_superuser, organizations_of
@@ -39,7 +40,7 @@ CREDENTIALS = (
     "Credentials of providers are the operator's: REPLICATE_API_TOKEN, or the configuration file's. People have keys "
     "of this site, which /account makes and revokes."
 )
-#: By a word of the address.
+#: What to do instead, by a word of the address.
 OTHER_WAYS = {"permissions": RIGHTS, "rules": RIGHTS, "credentials": CREDENTIALS, "levels": ROLES}
 
 
@@ -96,15 +97,15 @@ class Person(CompatibleView):
     def patch(self, request: Request, user_id: int) -> Response:
         """Deactivate or reactivate a person, or change whether they are a superuser."""
         person, by = find_person(request.user, user_id), current_user(request)
-        if not is_superuser(by):
-            raise PermissionDenied("Only superusers may do this.")
+        check_runs_site(by)
         body = checked(PersonBody, request.data)
         if body.keys() - {"is_active", "is_admin"}:
             raise NotHereError(OWN_ACCOUNT)
-        if "is_active" in body:
-            (reactivate_user if body["is_active"] else deactivate_user)(person, by=by)
-        if "is_admin" in body:
-            (make_superuser if body["is_admin"] else end_superuser)(person, by=by)
+        with unit_of_work():
+            if "is_active" in body:
+                (reactivate_user if body["is_active"] else deactivate_user)(person, by=by)
+            if "is_admin" in body:
+                (make_superuser if body["is_admin"] else end_superuser)(person, by=by)
         return Response(detailed(person, request.user))
 
     @needs(Scope.ADMINISTER)
