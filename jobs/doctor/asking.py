@@ -16,7 +16,7 @@ from jobs.sync.asking import no_answer, start_asking
 
 T = TypeVar("T")
 
-#: Of each answer: all are asked at once, and the check has five.
+#: How long the check waits for the answers: all are asked at once, and a check may take five seconds.
 ANSWER_SECONDS = 3.0
 _numbers = count()
 
@@ -53,6 +53,11 @@ def ask_all(questions: Mapping[str, Callable[[], Awaitable[T]]]) -> dict[str, T 
             break
         answers[key] = answer
     return {key: answers.get(key, ProviderError(no_answer(ANSWER_SECONDS))) for key in questions}
+
+
+def reason_of(failure: Exception) -> str:
+    """Return why there is no answer, without a full stop."""
+    return str(failure).rstrip(".") or type(failure).__name__
 
 
 def _put(arrived: queue.SimpleQueue[tuple[str, T | Exception]], key: str, answer: T | Exception) -> None:

@@ -19,12 +19,13 @@ from jobs.providers.base import Provider
 from jobs.statuses import JobStatus
 
 OLDEST_PRICE = timedelta(days=90)
-#: Of so many jobs, whose estimates come from runs: the operator's figure is a guess from the start.
+#: Estimates are judged by this many of the latest jobs, and not by fewer than ENOUGH.
 LATEST, ENOUGH = 20, 10
+#: So begins the source of an estimate that earlier runs gave. The operator's own figure is a guess from the start.
 FROM_RUNS = "from "
-#: Estimates are the upper end of what is likely.
+#: These ratios of cost to estimate are suspicious. Estimates are the upper end of what is likely.
 TOO_LOW, TOO_HIGH = 1.5, 0.1
-#: The check has five.
+#: A check may take five seconds.
 VERIFY_SECONDS = 3.0
 SHOWN = 5
 

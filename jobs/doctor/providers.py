@@ -15,13 +15,13 @@ from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.doctor.background import CLOCK_FAULT, CLOCK_WARNING
 from cloudtrain_site.doctor.findings import Finding, bad, ok, skipped, warn
 from cloudtrain_site.http_client import get_async_client
-from jobs.doctor.asking import ask_all, enabled_providers, is_used, missing_access
+from jobs.doctor.asking import ask_all, enabled_providers, is_used, missing_access, reason_of
 from jobs.providers import find_kind, instance_of
 from jobs.providers.base import Provider
 from jobs.providers.replicate.access import access_of
 from jobs.sync.cluster_reports import InstanceReport, instance_reports
 
-#: What mends it that a provider of a kind refuses us.
+#: Says by kind of provider what to mend when it refuses us.
 REMEDIES = {
     "local": "providers.local.command in simpletuner-enterprise.yaml",
     "replicate": "REPLICATE_API_TOKEN, of https://replicate.com/account/api-tokens; a declared one's token_file",
@@ -71,16 +71,12 @@ def clocks() -> Iterator[Finding]:
     }
     for name, offset in ask_all(questions).items():
         if isinstance(offset, Exception) or offset is None:
-            yield skipped(f"{name} tells no time{_why(offset)}.")
+            yield skipped(f"{name} tells no time{f': {reason_of(offset)}' if offset else ''}.")
         elif abs(offset) > CLOCK_WARNING:
             found = bad if abs(offset) > CLOCK_FAULT else warn
             yield found(f"This machine's clock is {offset:+.0f} s off that of {name}.", "timedatectl set-ntp true")
         else:
             yield ok(f"{name} agrees.")
-
-
-def _why(answer: object) -> str:
-    return f": {str(answer).rstrip('.') or type(answer).__name__}" if isinstance(answer, Exception) else ""
 
 
 def _address_of(name: str) -> str:

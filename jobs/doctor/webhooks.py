@@ -11,11 +11,10 @@ from django.utils import timezone
 
 from cloudtrain_site.correlation_ids import HEADER
 from cloudtrain_site.doctor.findings import Finding, bad, ok, skipped, warn
-from jobs.doctor.asking import ask_all, enabled_providers, missing_access
+from jobs.doctor.asking import ask_all, enabled_providers, missing_access, reason_of
 from jobs.doctor.providers import is_loopback, status_of
 from jobs.health import lost_webhooks
 from jobs.models import ProviderConfig, WebhookDelivery
-from jobs.providers import find_kind
 from jobs.providers.replicate.access import access_of
 from jobs.providers.replicate.predictions import webhook_address
 from jobs.providers.replicate.provider import ReplicateProvider
@@ -29,7 +28,7 @@ def deliveries() -> Iterator[Finding]:
     addressed = {
         config: provider
         for config, provider in enabled_providers().items()
-        if isinstance(provider, ReplicateProvider) and config.webhook_url and find_kind(config.name) == "replicate"
+        if isinstance(provider, ReplicateProvider) and config.webhook_url
     }
     if not addressed:
         yield skipped("No webhook address is set: the jobs are asked about.")
@@ -56,7 +55,7 @@ def _of_address(config: ProviderConfig, answer: Any, mark: str) -> Iterator[Find
     if is_loopback(config.webhook_url) and not is_loopback(access_of(config.name).base):
         yield bad(f"{where} is this machine's own: the provider can't reach it.", setting)
     elif isinstance(answer, Exception):
-        reason = str(answer).rstrip(".") or type(answer).__name__
+        reason = reason_of(answer)
         if "certificate" in reason.lower():
             yield bad(f"{where} has a certificate that is refused: {reason}.", "certbot renew")
         else:
