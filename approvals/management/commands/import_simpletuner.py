@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
 
@@ -66,18 +67,14 @@ class Command(BaseCommand):
             self.stdout.write("Nothing was changed. --apply does it.")
 
 
+@dataclass(frozen=True, slots=True)
 class _Run:
-    def __init__(
-        self,
-        organization: Organization,
-        source: Source,
-        approvals: Source | None,
-        since: datetime | None,
-        with_users: bool,
-        with_rules: bool,
-    ) -> None:
-        self.organization, self.source, self.approvals, self.since = organization, source, approvals, since
-        self.with_users, self.with_rules = with_users, with_rules
+    organization: Organization
+    source: Source
+    approvals: Source | None
+    since: datetime | None
+    with_users: bool
+    with_rules: bool
 
     def go(self, *, apply: bool) -> tuple[Outcome, JobImport]:
         """Count, or do, all of it."""
@@ -107,8 +104,9 @@ class _Run:
             remarks.append(f"{jobs.adopted:,} jobs are active at Replicate: they are followed to their ends.")
         organizations = sum(1 for _ in self.source.rows("organizations"))
         if organizations > 1:
-            all_come = f"The jobs of SimpleTuner's {organizations} organizations all come into {self.organization}."
-            remarks.append(all_come)
+            remarks.append(
+                f"The jobs of SimpleTuner's {organizations} organizations all come into {self.organization}."
+            )
         if not jobs.outcome.count(Fate.NEW, KIND):
             remarks.append("No job is new.")
         return remarks
