@@ -16,7 +16,7 @@ class Sent:
     method: str
     path: str
     body: Any = None
-    #: What is read, by dotted path: a value, a type, or `...` for whatever is there.
+    #: What is read, by dotted path: a value or a type.
     reads: dict[str, Any] = field(default_factory=dict)
     status: int = 200
     who: str = "root"

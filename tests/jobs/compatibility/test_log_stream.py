@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import httpx
 import pytest
@@ -88,9 +87,7 @@ def test_it_ends_with_the_right_to_see_the_job(web_server: str, key: str, make_j
     assert following.ended() == "event: done\ndata: stream_end\n\n"
 
 
-def test_who_may_not_see_the_job_follows_nothing(
-    web_server: str, charlie: User, key: str, make_job: MakeJob, settings: Any
-) -> None:
+def test_who_may_not_see_the_job_follows_nothing(web_server: str, charlie: User, key: str, make_job: MakeJob) -> None:
     job = make_job()
     address = f"{web_server}/api/cloud/jobs/{job.pk}/logs/stream"
     his = {"X-API-Key": str(ApiKey.objects.create(user=charlie, name="cli")[1])}
