@@ -117,7 +117,7 @@ def _among(user: AnyUser, query: dict[str, Any]) -> QuerySet[TrainingConfig]:
 
 
 def _found(user: AnyUser, name: str, query: dict[str, Any]) -> Sequence[TrainingConfig]:
-    """Return the configs of that name, that of the organization that was made first in front. Raises Http404."""
+    """Return the configs of that name; that of the oldest organization comes first. Raises Http404."""
     found = [] if "\x00" in name else list(_among(user, query).filter(name=name).order_by("organization_id"))
     if not found:
         raise Http404

@@ -26,7 +26,7 @@ NO_CHAIN = (
     "The audit record has no chain of hashes: the database refuses to change or delete its rows, as "
     "docs/organizations.md says."
 )
-#: Of these kinds are the subjects of what `security` lists: who gets in, and what they may.
+#: The records that `security` lists say who gets in, and what they may do.
 SECURITY = Q(subject_kind="user") | Q(action__contains="key") | Q(action__contains="sso") | Q(action__contains="member")
 
 
@@ -45,7 +45,7 @@ class AuditQuery(PageQuery):
 
 
 class AuditView(CompatibleView):
-    """Of a superuser's all records, of an admin's those of their organizations."""
+    """A view of the audit record: superusers see all records, and admins those of their organizations."""
 
     def records(self, user: AnyUser) -> QuerySet[AuditRecord]:
         """Return the records that the user may see, newest first. Raises PermissionDenied."""
@@ -80,7 +80,7 @@ class AuditOfUser(AuditView):
     def get(self, request: Request, user_id: int) -> Response:
         """List what a person changed, and what was changed about them."""
         found = self.records(request.user)
-        if not is_superuser(request.user):  # who sees the records of people who are gone, too
+        if not is_superuser(request.user):  # Superusers see the records of people who are gone, too.
             find_person(request.user, user_id)
         return _page(found & of_person(user_id), checked(PageQuery, request.query_params))
 

@@ -33,11 +33,11 @@ from jobs.permissions import visible_jobs
 from jobs.queries import find_job
 from jobs.sync import refresh
 
-#: Between two looks at a log that has nothing new.
+#: The pause between two looks at a log that has nothing new.
 PAUSE_SECONDS = 2.0
-#: A training that nobody has followed for so long is asked for again. With a session it is as for events.
+#: A stream by a key ends after this long, and its client asks again. One by a session lasts as long as that of events.
 LONGEST_SECONDS = 86_400.0
-#: Of an ended job the rest of the log is waited for this long.
+#: A stream waits this long for the rest of the log after the job has ended.
 REST_OF_LOG = timedelta(minutes=2)
 #: The status of a stream that ends before its job does.
 STREAM_END = "stream_end"
@@ -45,7 +45,7 @@ STREAM_END = "stream_end"
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Follower:
-    """Somebody who follows a log: from which byte on, and the begin of a line that is not complete yet."""
+    """Somebody who follows a log: from which byte on, and the beginning of a line that is not complete yet."""
 
     user: User
     key: ApiKey | None
@@ -62,7 +62,7 @@ class Follower:
         return min(left, LONGEST_SECONDS)
 
     def read(self) -> tuple[list[str], str]:
-        """Return the next lines, and the status when these are the last ones; else "". In a thread of its own."""
+        """Return the next lines, and the status when these are the last ones; else "". Called in another thread."""
         try:
             return self._read()
         finally:

@@ -48,8 +48,10 @@ LATER_FIGURE = "the provider told another cost after the end"
 UTC_ZONE = "UTC"
 #: Of a job's `cost_usd`.
 STORED_PLACES = Decimal("0.0001")
-#: Longer than the versions of a site differ during an upgrade; and so many jobs in one transaction.
-FORGOTTEN, FORGOTTEN_JOBS = timedelta(days=7), 500
+#: Two versions of a site run beside each other for less time than this during an upgrade.
+FORGOTTEN = timedelta(days=7)
+#: The most jobs of each kind that one transaction settles.
+FORGOTTEN_JOBS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,9 @@ def count_snapshot(job: Job, snapshot: Snapshot) -> None:
 
 
 def count_forgotten() -> int:
-    """Settle the jobs that ended lately without it: a version that knows no ledger ran them during an upgrade.
+    """Settle the jobs that ended lately without the ledger: an older version ran them during an upgrade.
 
-    Returns how many they were.
+    Returns how many it settled.
     """
     ended = Job.objects.filter(completed_at__gt=timezone.now() - FORGOTTEN)
     costly = Q(cost_usd__gt=0) | Q(cost_doubt__isnull=False)

@@ -81,7 +81,7 @@ def failure_of(job: Job) -> dict[str, Any] | None:
         return None
     rest = job.error_message if job.error_message.strip() != job.cause else ""
     advice = advice_for(job.error_message)
-    return {"line": job.cause, "no_cause": NO_CAUSE, "advice": advice, "rest": rest}
+    return {"line": job.cause, "shown_line": job.cause or NO_CAUSE, "advice": advice, "rest": rest}
 
 
 def retries_of(job: Job, reader: AnyUser) -> list[Job]:

@@ -16,8 +16,6 @@ from jobs.validators import holds_no_secret
 
 #: The provider's name follows.
 WEBHOOK_PATH = "/api/webhooks/"
-
-
 #: In US dollars.
 HIGHEST_PRICE_PER_SECOND = 1_000_000
 
@@ -74,7 +72,7 @@ class ProviderConfig(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Refuse what the admin's form takes and nothing can be done with."""
+        """Refuse prices and networks that the admin's form takes and nobody can use, and another provider's address."""
         self.cost_per_second = {} if self.cost_per_second is None else self.cost_per_second
         if not _are_prices(self.cost_per_second):
             sentence = 'It must be an object with US dollars a second by hardware profile, like {"h100": 0.001}.'
