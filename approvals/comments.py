@@ -50,5 +50,5 @@ def comments_of(requests: Sequence[ApprovalRequest]) -> Mapping[int, list[JobEve
 
 
 def _is_on(request: ApprovalRequest, event: JobEvent) -> bool:
-    """Whether it was made while this request was the job's pending one."""
+    """Whether the comment was made while this request was pending: a job may have had several."""
     return request.requested_at <= event.at and (request.reviewed_at is None or event.at <= request.reviewed_at)

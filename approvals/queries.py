@@ -49,6 +49,7 @@ def managed_or_reviewed_by(user: AnyUser) -> Q:
 def concerns(user: AnyUser) -> Q:
     """Return the condition for requests that `user` made, manages or reviews."""
     condition = managed_or_reviewed_by(user)
+    # A superuser's is empty: it lets every request through.
     return condition | Q(requested_by=user.pk) if condition else condition
 
 

@@ -1,4 +1,4 @@
-"""The queue's check of the deployment: what may cost money and nobody follows."""
+"""The queue's check of the deployment: jobs that may cost money without anybody knowing their state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobs.providers import get_provider, names
 from jobs.statuses import AT_PROVIDER
 from queueing.models import QueueEntry
 
-#: A provider has confirmed a cancellation by then, and a job that runs was heard of.
+#: A provider should have confirmed a cancellation by then, and should have told of a running job.
 UNCONFIRMED_AFTER = timedelta(minutes=10)
 SILENT_AFTER = timedelta(minutes=30)
 SHOWN = 5
@@ -24,7 +24,7 @@ REFRESH = f"{COMMAND} sync_jobs --active"
 
 
 def money_in_flight() -> Iterator[Finding]:
-    """Check that nothing runs at a provider that nobody knows the state of."""
+    """Check that the state of every job at a provider is known."""
     now = timezone.now()
     at_providers = Job.objects.filter(status__in=AT_PROVIDER)
     cancelled = at_providers.filter(cancel_requested_at__lt=now - UNCONFIRMED_AFTER)
@@ -44,9 +44,9 @@ def money_in_flight() -> Iterator[Finding]:
 
 
 def _unheard_of(now: datetime) -> QuerySet[Job]:
-    """Return the jobs of providers elsewhere that should have been heard of, unless their providers are known to fail.
+    """Return the silent jobs at enabled providers elsewhere, but not at those that are never asked about silent jobs.
 
-    What runs on this machine is watched by its records, which say nothing while it trains.
+    Jobs on this machine are left out: their records say nothing while they train.
     """
     configs = ProviderConfig.of_all([name for name in names() if not get_provider(name).bound_to_machine])
     told = [name for name, config in configs.items() if config.enabled and config.silence_minutes]
@@ -56,7 +56,7 @@ def _unheard_of(now: datetime) -> QuerySet[Job]:
 
 
 def _listed(jobs: QuerySet[Job]) -> str:
-    """Return the newest, and how many more there are; empty: none."""
+    """Return the ids of the newest jobs and how many more there are, as text; empty without jobs."""
     ids = list(jobs.order_by("-pk").values_list("pk", flat=True)[: SHOWN + 1])
     more = f" and {jobs.count() - SHOWN} more" if len(ids) > SHOWN else ""
     return ", ".join(ids[:SHOWN]) + more

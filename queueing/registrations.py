@@ -41,7 +41,7 @@ def register_all() -> None:
         "Is what costs money known?", "queueing.doctor.money_in_flight", "docs/queue.md", site.NEEDS_CONFIGURATION
     )
     site.doctor_checks.register("in-flight", in_flight, order=250)
-    # What was started since the backup is not known to it.
+    # The backup doesn't know which jobs were started after it was made, so the queue would start them again.
     site.restore_statements.register("pause", "UPDATE queueing_queuestate SET paused = true")
     _register_people()
 

@@ -128,7 +128,7 @@ def cost_sum(requests: Sequence[ApprovalRequest]) -> Sum:
 def decide_or_ask(
     request: HttpRequest, chosen: Sequence[ApprovalRequest], verdict: Verdict, source: Source
 ) -> dict[str, Any] | None:
-    """Decide what was answered on the page that asks. Not answered, or not as it must be: return the page's context."""
+    """Decide as the page that asks was answered, and return None. Without a valid answer return that page's context."""
     data = request.POST if "decision" in request.POST else None
     form, items = DecisionForm(data, initial={"decision": verdict}), items_of(chosen, data)
     is_same = not any(item.news for item in items)

@@ -16,7 +16,7 @@ from approvals.reviewers import decidable_by
 from jobs.permissions import AnyUser, Team, organizations_of
 
 MOST_CHOICES = 200
-#: Longer than any name: what is longer matches nothing.
+#: No name is longer, so a longer text matches nothing.
 MOST_CHARS = 200
 
 
@@ -25,7 +25,7 @@ class Filters:
     organization: str
     person: str
     rule: str
-    #: Only what waits for the reader's own decision.
+    #: Whether only requests that wait for the reader's own decision are shown.
     mine: bool
 
     @classmethod
@@ -62,7 +62,7 @@ def decidable_now(user: AnyUser, teams: Sequence[Team]) -> Q:
 
 
 def choices_for(user: AnyUser, teams: Sequence[Team], filters: Filters) -> dict[str, Any]:
-    """Return what the form of the filters offers; what is chosen is among it."""
+    """Return the choices that the form of the filters offers, with those already chosen."""
     own = organizations_of(user).order_by().values("pk")
     people = User.objects.filter(memberships__organization__in=own).order_by("username").distinct()
     rules = ApprovalRule.objects.filter(Q(organization=None) | Q(organization__in=own)).order_by("name")

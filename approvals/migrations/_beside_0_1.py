@@ -1,4 +1,4 @@
-"""Triggers by which processes of 0.1.0 go on beside newer ones on PostgreSQL. The release after 0.2.0 drops them.
+"""Triggers that let processes of 0.1.0 run beside newer ones on PostgreSQL. The release after 0.2.0 drops them.
 
 0.1.0 knows one rule of a request, in columns of the request itself. Each trigger runs at the end of the transaction: by
 then a newer version has written the requirements and what an approval counts for, and leaves it nothing to do.
@@ -82,7 +82,7 @@ requests = trigger("approvals_approvalrequest", "approvals_request_of_0_1", REQU
 decisions = trigger("approvals_decision", "approvals_decision_of_0_1", DECISIONS)
 notices = trigger("approvals_notice", "approvals_notice_of_0_1", NOTICES)
 
-#: What a migration of the release after 0.2.0 executes, on PostgreSQL alone.
+#: A migration of the release after 0.2.0 executes these statements, on PostgreSQL only.
 DROP = (
     "DROP TRIGGER IF EXISTS approvals_request_of_0_1 ON approvals_approvalrequest",
     "DROP TRIGGER IF EXISTS approvals_decision_of_0_1 ON approvals_decision",

@@ -1,4 +1,4 @@
-"""The approvals' check of the deployment: whether what the rules hold can be decided."""
+"""The approvals' check of the deployment: whether the requests of the rules can be decided."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jobs.roles import SUBMITTERS
 def decidable() -> Iterator[Finding]:
     """Check that each rule has somebody who may decide about each submitter's jobs in each organization.
 
-    It cries where the rule lets none of those go who submit there: superusers decide about everything, with a reason.
+    It warns of a rule that holds every submitter's jobs without enough reviewers: only superusers could decide.
     """
     people = Reviewers()
     superusers = set(User.objects.filter(is_superuser=True, is_active=True).values_list("pk", flat=True))

@@ -28,8 +28,8 @@ SELECT organization_id, user_id, amount FROM sums
 WHERE user_id IN (SELECT user_id FROM queueing_budget WHERE scope = 'user')
 """
 SPENT = SUMS.format(amount="spent", rows="jobs_daycost WHERE day >= %s")
-# As the condition of the index has it, and by the day first: SQLite takes an index that it knows no rows of for a large
-# one, and reads all entries in the order of their organizations instead.
+# The condition is that of the index. The rows are grouped by the day first: without statistics SQLite takes the index
+# for a large one, and would read all entries in the order of their organizations.
 IMPORTED_BY_DAY = """
 (SELECT day, organization_id, user_id, SUM(amount) AS amount FROM jobs_ledgerentry
  WHERE kind = 'correct' AND sequence = 1 AND day >= %s GROUP BY day, organization_id, user_id) AS imported

@@ -122,7 +122,7 @@ class _Sums:
     """The sums of a column by organization, and of `people` in each: a thousand others need no rows of their own."""
 
     def __init__(self, rows: QuerySet[Any], column: str, people: set[int], *first: str) -> None:
-        """`first` are the columns by which an index has the rows: they are grouped by them, too."""
+        """`first` are the leading columns of the index: a database uses it if the rows are grouped by them too."""
         self._of_organizations = _added_up(rows, column, *first, "organization_id")
         self._of_site = sum(self._of_organizations.values(), ZERO)
         theirs = rows.filter(user__in=people)

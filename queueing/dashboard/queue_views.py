@@ -34,7 +34,7 @@ PAGE_SIZE = 50
 MAX_RUNNING_SHOWN = 200
 MAX_HELD_SHOWN = 20
 MAX_PAGE = 10_000
-#: A job that waits for those before it and for nothing else.
+#: The reason of a job that waits only for those before it.
 IN_TURN = "Starts after the jobs before it."
 
 
@@ -116,7 +116,7 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
 
 
 def _grouped(rows: Iterable[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    """Return the rows by their reason, in the order of each one's first row."""
+    """Return the rows by their reason. The reasons are in the order of their first rows."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row[key], []).append(row)
@@ -124,7 +124,7 @@ def _grouped(rows: Iterable[dict[str, Any]], key: str) -> list[dict[str, Any]]:
 
 
 def _expected_ends(running: Sequence[QueueEntry]) -> dict[int, str | None]:
-    """Return when each will probably end, by its own pace or as jobs like it did; without either it is left out."""
+    """Return the probable end of each, by its own pace or that of jobs like it; those without either are left out."""
     now = timezone.now()
     going = [entry for entry in running if entry.status == EntryStatus.RUNNING and not entry.job.cancel_requested_at]
     left = likely_seconds_left(going, now)

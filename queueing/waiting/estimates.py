@@ -87,7 +87,7 @@ class WaitEstimates:
 
 
 def likely_seconds_left(running: Sequence[QueueEntry], now: datetime) -> dict[int, float]:
-    """Return for how long each runs on if it takes as long as jobs like it did; one that took longer is left out."""
+    """Return how long each still runs if it takes as long as jobs like it. Those that took longer are left out."""
     lengths = _past_lengths({_kind_of(entry) for entry in running})
     left = {
         entry.pk: lengths[_kind_of(entry)][0] - (now - (entry.job.started_at or now)).total_seconds()

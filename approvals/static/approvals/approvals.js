@@ -1,4 +1,4 @@
-// Deciding in place, and ticking several. What the page shows, the server renders (sections.js).
+// Decides about requests in place, and ticks several. The server renders what the page shows (sections.js).
 
 import { decide } from "./deciding.js";
 import { showProblem } from "../cloudtrain/shell/page.js";
@@ -48,7 +48,7 @@ approvals.addEventListener("click", async (event) => {
   refresh(approvals);
 });
 
-// Several at once. The form leads to a page that asks; the ticks are kept while the section is fetched anew.
+// The form of the ticked requests leads to a page that asks. The ticks are kept while the section is fetched anew.
 
 const ticked = new Set();
 const ticks = () => [...approvals.querySelectorAll(".tick")];

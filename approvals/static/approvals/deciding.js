@@ -1,4 +1,5 @@
-// What is done to a request, on the approvals page and on a job's: the question, the call, and what is said of it.
+// The buttons of an approval request, on the approvals page and on a job's page: each asks, calls the API, and reports
+// the outcome.
 
 import { ask, call, switchedOff, toast } from "../cloudtrain/shell/page.js";
 
@@ -69,7 +70,7 @@ function bodyOf(act, { reason, number }) {
   return act === "approve" && number > 0 ? { reason, up_to_usd: number } : { reason };
 }
 
-/** Ask, and do what `button` says to the request of `item`; false: the answer was no. Throws the API's Refusal. */
+/** Ask, and do what `button` says to the request of `item`. Return false if the person cancels. Throws a Refusal. */
 export async function decide(button, item) {
   const { act } = button.dataset;
   const { request, name, raise } = item.dataset;

@@ -1,4 +1,4 @@
-// Deciding on a job's page. The stream brings what came of it.
+// The buttons of an approval request on its job's page. The stream of events brings the outcome.
 
 import { decide } from "./deciding.js";
 import { showProblem } from "../cloudtrain/shell/page.js";

@@ -19,11 +19,11 @@ function numbers(rows) {
   ];
 }
 
-// The days and the waits as the table has them.
+// The chart shows days and waits in the words of the table.
 const dayOf = (rows, at) => rows.find((row) => seconds(row.dataset.at) === at)?.dataset.label ?? "";
 const waitOf = (row) => row.cells[2].textContent.trim();
 
-// Minutes, on the axis.
+// The axis counts minutes, and shows whole hours as hours.
 const inWords = (minutes) => (minutes >= 60 && minutes % 60 === 0 ? `${minutes / 60} h` : `${minutes} min`);
 
 function draw(element) {

@@ -62,7 +62,7 @@ const VERBS = {
   },
 };
 
-// Its percent is said more often than the page is fetched.
+// Events bring a running job's percent more often than the page is fetched.
 onEvent({
   event: ({ type, job_id: id, progress }) => {
     if (type !== "job_progress" || typeof progress !== "number") return;

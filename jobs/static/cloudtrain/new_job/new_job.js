@@ -208,7 +208,7 @@ onEvent({
   refresh: () => forecastSoon(),
 });
 
-/** Begin with a parent's submission, as far as nobody typed before the scripts were there. */
+/** Fill in a parent's submission, except for fields in which somebody typed before the scripts ran. */
 function fillIn(begin) {
   config.compareWith(begin.config);
   dataloader.compareWith(begin.dataloader_config);

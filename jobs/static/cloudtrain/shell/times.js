@@ -64,7 +64,7 @@ export function duration(seconds) {
   return [larger, ...smaller.filter(([count]) => count > 0)].map((part) => part.join(" ")).join(" ");
 }
 
-// From so many seconds on, an estimate is rounded to these: as jobs/notices/durations.py has it.
+// Each row says from how many seconds on an estimate is rounded to which unit, like jobs/notices/durations.py.
 const ROUNDING = [
   [86_400, 3_600],
   [14_400, 1_800],
@@ -80,7 +80,7 @@ export function roughDuration(seconds) {
   return duration(Math.max(1, Math.round(seconds / unit)) * unit);
 }
 
-// As approvals/queries.py says what is urgent.
+// The same as URGENT_WITHIN in approvals/queries.py.
 const URGENT_MS = 3_600_000;
 
 function left(date, now) {
