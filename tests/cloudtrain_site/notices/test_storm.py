@@ -12,11 +12,11 @@ import random
 import subprocess
 import sys
 import threading
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from http.server import BaseHTTPRequestHandler
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ from jobs.models import Job, Membership
 from jobs.snapshot_fields import end_fields
 from jobs.statuses import JobStatus
 from tests.cloudtrain_site.notices.receivers import MailReceiver, WebhookReceiver, answer_with
-from tests.wait import wait_until
+from tests.wait import PATIENCE_SECONDS, wait_until
 
 NOTICES = int(os.environ.get("CLOUDTRAIN_NOTICE_STORM", "60"))
 SECONDS = 120 + NOTICES // 10
@@ -69,8 +69,30 @@ def senders(mail_port: int, count: int = 2) -> Iterator[None]:
                 process.kill()
 
 
-def arrived(receiver: WebhookReceiver, count: int) -> bool:
-    return len(receiver.requests) > count
+class Answers:
+    """Answers each call, but for those of the dead receiver and one in each round, whose sender is killed first."""
+
+    def __init__(self) -> None:
+        self.is_over = threading.Event()
+        #: The addresses and message ids of the calls whose senders were killed.
+        self.unanswered: list[tuple[str, str]] = []
+        self.begin_round(0)
+
+    def begin_round(self, last: int) -> None:
+        """Leave the call with the number `last` unanswered; 0: none."""
+        self.last, self.calls = last, count(1)
+        self.is_last_there, self.are_senders_killed = threading.Event(), threading.Event()
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        if handler.path.endswith("/dead"):
+            self.is_over.wait(SECONDS)
+        elif next(self.calls) == self.last:
+            killed = self.are_senders_killed
+            self.unanswered.append((handler.path, handler.headers["webhook-id"]))
+            self.is_last_there.set()
+            killed.wait(SECONDS)
+        else:
+            answer_with(handler, 204)
 
 
 def keys_of(mail_server: MailReceiver) -> list[str]:
@@ -103,34 +125,28 @@ def make_change(name: str, number: int, alice: User, make_job: Callable[..., Job
 def test_each_notice_arrives_once_though_senders_are_killed(
     alice: User, make_job: Callable[..., Job], mail_server: MailReceiver, webhook_receiver: WebhookReceiver
 ) -> None:
-    chance, is_over = random.Random(19), threading.Event()
-
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        if handler.path.endswith("/dead"):
-            is_over.wait(SECONDS)
-            return
-        time.sleep(chance.random() / 10)  # so that some are killed between the call and its record
-        answer_with(handler, 204)
-
-    webhook_receiver.answer = answer
+    chance, answers = random.Random(19), Answers()
+    webhook_receiver.answer = answers.answer
     url = webhook_receiver.url
     add_channel(Owner(alice), "webhook", addresses=[f"{url}/alice"])
     dead = add_channel(Owner(alice), "webhook", addresses=[f"{url}/dead"]).channel
     organization = Membership.objects.get(user=alice).organization
     add_channel(Owner(organization=organization, by=alice), "webhook", addresses=[f"{url}/acme"])
     for turn in range(ROUNDS):
-        enough = len(webhook_receiver.requests) + 3
+        answers.begin_round(chance.randint(4, NOTICES_A_ROUND))
         with senders(mail_server.port):
             for number in range(NOTICES_A_ROUND):
                 make_change(f"{turn}-{number}", number, alice, make_job, url)
-            wait_until(partial(arrived, webhook_receiver, enough))
+            assert answers.is_last_there.wait(PATIENCE_SECONDS)
+        answers.are_senders_killed.set()
+    answers.begin_round(0)
     alive = Delivery.objects.exclude(channel=dead)
     ends = ROUNDS * (NOTICES_A_ROUND // 2)
     with senders(mail_server.port, 1):
         # Mail and alice's webhook for each; of an end the organization's and the job's own besides.
         expected = 2 * ROUNDS * NOTICES_A_ROUND + 2 * ends
         wait_until(lambda: alive.filter(is_sent=True).count() == expected, SECONDS)
-    is_over.set()
+    answers.is_over.set()
     assert alive.count() == expected
     assert not Delivery.objects.filter(channel=dead, is_sent=True).exists()
     notices = Notice.objects.all()
@@ -143,3 +159,7 @@ def test_each_notice_arrives_once_though_senders_are_killed(
         assert set(ids) == whole
         # Whatever came twice came under the id that it had the first time.
         assert {len(found) for found in ids.values()} == {1}
+    # Who was killed between a call and its record left it to another.
+    calls = Counter((item.path, item.headers["webhook-id"]) for item in webhook_receiver.requests)
+    assert len(answers.unanswered) == ROUNDS
+    assert all(calls[call] > 1 for call in answers.unanswered)
