@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 import psycopg
-from django.db import connection
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from cloudtrain_site.backups.databases import MIGRATIONS, SealedColumns, Snapshot
 from cloudtrain_site.backups.manifest import BackupError
+from cloudtrain_site.events.pg_listen import conninfo
 
 #: Where Debian has the programs of each major version.
 DEBIAN = Path("/usr/lib/postgresql")
@@ -72,8 +72,7 @@ class PostgreSQL:
 
     @classmethod
     def of_settings(cls) -> Self:
-        known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
-        parameters = {name: value for name, value in connection.get_connection_params().items() if name in known}
+        parameters = conninfo()
         return cls(parameters, str(parameters.pop("password", "")))
 
     @property

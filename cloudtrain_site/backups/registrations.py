@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from cloudtrain_site.backups.manifest import RECORD, REPLACED, STAGE
+from cloudtrain_site.conf.data_folder import KEY_FILE
 from cloudtrain_site.conf.occupancy import RESTORING
 from cloudtrain_site.extensions import DataPart, DoctorCheck, data_parts, doctor_checks, restore_statements
 
 
 def register_backups() -> None:
     """Register them. To be called once, when all apps are loaded."""
-    data_parts.register(
-        "keys", DataPart("the key, which is kept apart", ("secret_key", ".secret_key.*"), is_kept=False)
-    )
+    data_parts.register("keys", DataPart("the key, which is kept apart", (KEY_FILE, f".{KEY_FILE}.*"), is_kept=False))
     data_parts.register("static", DataPart("collected static files", ("static",), is_kept=False))
     marks = (RECORD, RESTORING, f"{STAGE}*", f"{REPLACED}*", ".doctor-*")
     data_parts.register("marks", DataPart("marks of backups, and what they replaced", marks, is_kept=False))

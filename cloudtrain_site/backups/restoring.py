@@ -29,9 +29,8 @@ from cloudtrain_site.backups.manifest import (
 from cloudtrain_site.backups.postgresql import PostgreSQL
 from cloudtrain_site.backups.sqlite import SQLiteFile, execute_in
 from cloudtrain_site.backups.verifying import SecretsClosedError, check_usable, verify_database
+from cloudtrain_site.conf.data_folder import KEY_FILE
 from cloudtrain_site.conf.occupancy import RESTORING, serving_processes
-
-KEY = "secret_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +134,7 @@ def _check_free(order: RestoreOrder) -> None:
 
 def _check_empty(order: RestoreOrder) -> None:
     content = [] if order.database_only else _content(order)
-    names = [path.name for path in content if path.name != KEY]
+    names = [path.name for path in content if path.name != KEY_FILE]
     if order.database.has_content():
         names.append("the database")
     if names:
@@ -185,7 +184,7 @@ def _stage(order: RestoreOrder, manifest: Manifest) -> list[tuple[Path, Path]]:
         for path, target in manifest.links.items():
             (stage / path).symlink_to(target)
     if order.writes_key and _kept_key(order.data_dir) != order.keys.secret_key:
-        write_pieces(stage / KEY, iter([order.keys.secret_key.encode()]))
+        write_pieces(stage / KEY_FILE, iter([order.keys.secret_key.encode()]))
     moves = [(path, order.data_dir / path.name) for path in sorted(stage.iterdir())]
     if file := order.database.file:
         beside = stage if file.parent == order.data_dir else _new_folder(file.parent, STAGE)
@@ -204,7 +203,7 @@ def _new_folder(place: Path, prefix: str) -> Path:
 
 def _kept_key(data_dir: Path) -> str:
     try:
-        return (data_dir / KEY).read_text().strip()
+        return (data_dir / KEY_FILE).read_text().strip()
     except FileNotFoundError:
         return ""
 
@@ -213,8 +212,8 @@ def _swap(order: RestoreOrder, moves: Sequence[tuple[Path, Path]]) -> list[Path]
     """Do the moves. Returns the folders of what was moved away."""
     arriving = {target for _, target in moves}
     leaving = [*([] if order.database_only else _content(order)), *_database_files(order)]
-    leaving = [path for path in leaving if path.name != KEY]
-    leaving += [path for path in [order.data_dir / KEY] if path in arriving and path.exists()]
+    leaving = [path for path in leaving if path.name != KEY_FILE]
+    leaving += [path for path in [order.data_dir / KEY_FILE] if path in arriving and path.exists()]
     replaced: dict[Path, Path] = {}
     for path in leaving:
         folder = replaced.get(path.parent)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -12,10 +11,11 @@ from pathlib import Path
 from cloudtrain_site.backups.databases import MIGRATIONS, SealedColumns, Snapshot
 from cloudtrain_site.backups.manifest import BackupError
 from cloudtrain_site.conf.data_folder import make_private_file
+from cloudtrain_site.monitoring.process_heartbeats import MACHINE, SILENT_AFTER
 
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
-#: Another machine's heartbeat: three missed, and some patience. The processes of this one are known by their names.
-LATELY = "SELECT machine, role FROM {table} WHERE seen_at > datetime('now', '-60 seconds') AND machine <> ?"
+#: Finds the living processes of other machines. Those of this machine hold a name, see `conf/occupancy.py`.
+LATELY = "SELECT machine, role FROM cloudtrain_site_siteprocess WHERE seen_at > datetime('now', ?) AND machine <> ?"
 PATIENCE_SECONDS = 60.0
 
 
@@ -42,7 +42,7 @@ class SQLiteFile:
         ):
             # In one step: one in several begins anew whenever somebody writes in between.
             source.backup(copy, pages=-1)
-            # Or else it could not be read without files beside it.
+            # In WAL mode the copy could not be read without files beside it.
             copy.execute("PRAGMA journal_mode = DELETE")
             return _snapshot(copy)
 
@@ -66,8 +66,7 @@ class SQLiteFile:
         if not self.has_content():
             return []
         with suppress(sqlite3.Error), closing(_open(self.path, "mode=ro")) as database:
-            here = os.uname().nodename[:100]
-            rows = database.execute(LATELY.format(table="cloudtrain_site_siteprocess"), [here])
+            rows = database.execute(LATELY, [f"-{SILENT_AFTER.total_seconds()} seconds", MACHINE])
             return [f"a {role} process on {machine}" for machine, role in rows]
         return []  # no tables, or no database: it may be what is to be replaced
 

@@ -11,14 +11,17 @@ from pathlib import Path
 
 from cloudtrain_site.conf.environment import ConfigurationError
 
+#: The file of SECRET_KEY, where the environment sets none.
+KEY_FILE = "secret_key"
+
 
 def kept_secret_key(data_dir: Path, *, makes_one: bool = True) -> str:
-    """Return the key in `data_dir/secret_key`, made (mode 600) when there is none; else one for this process alone.
+    """Return the key in KEY_FILE. Where there is none, it is made (mode 600), or else only this process gets a key.
 
     Two processes that start at once get the same key: the file appears whole under its name or not at all. Raises
     ConfigurationError when the folder can't be used.
     """
-    path = data_dir / "secret_key"
+    path = data_dir / KEY_FILE
     with usable(data_dir):
         if not path.exists():
             if not makes_one:
@@ -80,7 +83,7 @@ def usable(data_dir: Path) -> Iterator[None]:
 
 def _make_key(path: Path) -> None:
     # A random name: in a container every start has the same process id, and a crash leaves the draft.
-    draft = path.with_name(f".secret_key.{secrets.token_hex(4)}")
+    draft = path.with_name(f".{KEY_FILE}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(50))

@@ -14,6 +14,7 @@ from pathlib import Path
 from django.conf import settings
 
 from cloudtrain_site import extensions
+from cloudtrain_site.conf.data_folder import KEY_FILE
 from cloudtrain_site.doctor.disks import as_size, free_bytes, free_inodes, mount_of
 from cloudtrain_site.doctor.findings import Finding, bad, ok, warn
 from cloudtrain_site.serving.body_limit import DEFAULT_MAX_BYTES
@@ -49,7 +50,7 @@ def data_folder() -> Iterator[Finding]:
             f"{', '.join(foreign[:5])} in {folder} belong to another account than the folder.",
             f"sudo chown -R {shlex.quote(account_name(owner))} {_quoted(folder)}",
         )
-    key = folder / "secret_key"
+    key = folder / KEY_FILE
     with suppress(FileNotFoundError):
         if stat.S_IMODE(key.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
             yield bad(f"Others than the site's account may use {key}.", f"chmod 600 {_quoted(key)}")

@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.core.management.commands.migrate import Command
 from django.db import OperationalError, connection, transaction
 
+from cloudtrain_site.events.pg_listen import conninfo
 from cloudtrain_site.management.commands import migrate
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
@@ -36,7 +37,7 @@ def test_a_migration_that_waits_for_a_table_gives_way_and_is_tried_again(
     monkeypatch.setattr(Command, "handle", handle)
     monkeypatch.setattr(migrate, "LOCK_TIMEOUT_MS", 1)
     monkeypatch.setattr(migrate, "PAUSE_SECONDS", 0.01)
-    with psycopg.connect(dsn()) as reader:
+    with psycopg.connect(**conninfo()) as reader:
         reader.execute("SELECT 1 FROM jobs_job")
         waiting = Thread(target=migrate_and_disconnect)
         waiting.start()
@@ -54,10 +55,3 @@ def test_one_that_gets_no_lock_for_long_says_where_to_look(monkeypatch: pytest.M
     monkeypatch.setattr(migrate, "PATIENCE_SECONDS", 0.0)
     with pytest.raises(CommandError, match="pg_stat_activity"):
         call_command("migrate")
-
-
-def dsn() -> str:
-    settings = connection.settings_dict
-    return (
-        f"postgres://{settings['USER']}:{settings['PASSWORD']}@{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
-    )
