@@ -41,7 +41,7 @@ PLAIN_OF_POSTGRESQL: Mapping[type, tuple[type, ...]] = {
     models.DateField: (date,),
     models.DateTimeField: (datetime,),
 }
-#: Their texts need no quotes in an array.
+#: The texts of these types need no quotes in an array.
 UNQUOTED = {int, float, bool, Decimal, date, datetime, type(None)}
 #: Of these the rows of one statement have few values, which are converted once each.
 REPEATED = (models.DateField, models.DateTimeField)

@@ -15,7 +15,7 @@ from cloudtrain_site.monitoring.machines import process_reports, silent_machines
 from cloudtrain_site.monitoring.process_heartbeats import BACKGROUND, MACHINE, clock_offset, living_processes
 
 START = f"{COMMAND} background (as a service: systemctl restart cloudtrain-background)"
-#: From here on signatures and leases may fail; from there on they do.
+#: In seconds: from the first on signatures and leases may fail, from the second on they do.
 CLOCK_WARNING, CLOCK_FAULT = 2.0, 30.0
 NTP = "timedatectl set-ntp true, on the machine whose clock is wrong"
 

@@ -21,23 +21,23 @@ from cloudtrain_site.doctor.findings import Finding, bad, ok, warn
 from cloudtrain_site.enterprise import find_enterprise_file
 
 LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "::1"))
-#: What makes Django's deployment checks content, by their ids; the checks of ours say the rest in more words.
+#: The setting that satisfies each of Django's deployment checks, by its id. Other checks have hints of their own.
 DEPLOYMENT = {
     "security.W004": "SECURE_HSTS_SECONDS=3600",
     "security.W008": "SECURE_SSL_REDIRECT=true",
     "security.W012": "SECURE_COOKIES=true",
     "security.W016": "SECURE_COOKIES=true",
 }
-#: Of DEBUG, SECRET_KEY and ALLOWED_HOSTS, which have findings of their own here.
+#: Django's checks of DEBUG, SECRET_KEY and ALLOWED_HOSTS: the doctor has its own findings about these.
 SAID_ELSEWHERE = frozenset(("security.W009", "security.W018", "security.W020", "security.W025"))
 PREFIXES = ("CLOUDTRAIN_", "SIMPLETUNER_")
-#: Of our processes, trainers, clients and tests.
+#: Variables that our processes, trainers, clients and tests use, and no operator sets.
 FURTHER_VARIABLES = (
     *("CLOUDTRAIN_PARENT_PID", "CLOUDTRAIN_TERMINAL_ERRORS_ALONE", "CLOUDTRAIN_JOB_ID", "CLOUDTRAIN_CORRELATION_ID"),
     *("CLOUDTRAIN_URL", "CLOUDTRAIN_API_KEY"),
 )
 OF_TESTS = "CLOUDTRAIN_TEST_"
-#: SimpleTuner's own, which may be set on the same machine.
+#: Variables of SimpleTuner itself, which may be set on the same machine.
 OF_SIMPLETUNER = frozenset(
     f"SIMPLETUNER_{name}"
     for name in (

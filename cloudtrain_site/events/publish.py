@@ -26,7 +26,7 @@ ALL_CHANNELS = "*"
 NOTIFY_CHANNEL = "cloudtrain_events"
 #: One channel a user, for what concerns that user's streams alone; no browser reads it.
 USER_CHANNEL = "user-"
-#: Of nobody: the doctor's stream reads it.
+#: The channel of no user, which only the doctor's stream reads.
 DOCTORS_CHANNEL = f"{USER_CHANNEL}0"
 RIGHTS_CHANGED = "rights_changed"
 #: One channel a user, which that user's browser reads.

@@ -32,7 +32,7 @@ LEASE = timedelta(seconds=90)
 #: How long is tried, and the pause after each failure; the last one repeats.
 GIVE_UP_AFTER = timedelta(days=1)
 PAUSES = tuple(timedelta(seconds=seconds) for seconds in (15, 60, 240, 900, 3600, 10800))
-#: For at most so long the other deliveries of a receiver that failed wait with the one that did.
+#: When a delivery fails, the receiver's other deliveries wait with it, but at most this long.
 OTHERS_PAUSE = timedelta(minutes=1)
 #: Further notices to an address wait until so long after its last mail, and then come in one.
 DIGEST_WINDOW = timedelta(minutes=1)
@@ -55,14 +55,14 @@ class Claimed:
 
 
 def owner_of(delivery: Delivery) -> tuple[tuple[str, int | None], ...]:
-    """Return the fields that the other deliveries to the same owner's receivers share."""
+    """Return the owner of the delivery's receiver, as the filter that finds all deliveries of that owner."""
     if delivery.user_id is not None:
         return (("user_id", delivery.user_id),)
     return (("user_id", None), ("organization_id", delivery.organization_id))
 
 
 def failing_receivers() -> QuerySet[Delivery, str]:
-    """Return the receivers of which something failed that is tried again later."""
+    """Return the receivers to which a delivery failed that will be tried again."""
     return Delivery.objects.filter(done_at=None).exclude(reason="").values_list("receiver", flat=True)
 
 
@@ -76,7 +76,7 @@ def claim(under_way: Iterable[Claimed], slots: int = SLOTS, *, only_healthy: boo
     owners = Counter(owner_of(item.first) for item in running)
     full = [name for name, count in receivers.items() if count >= SLOTS_A_RECEIVER]
     candidates = due_deliveries().exclude(receiver__in=full).exclude(kind=ChannelKind.MAIL)
-    # Others would wait behind what has to wait for its owner's other calls.
+    # Deliveries of owners whose slots are all taken are left out: they would take the candidates' places from others.
     for owner in (owner for owner, count in owners.items() if count >= SLOTS_AN_OWNER):
         candidates = candidates.exclude(**dict(owner))
     if only_healthy:
@@ -194,7 +194,7 @@ def _try_later(claimed: Claimed, outcome: Outcome) -> None:
     else:
         _held(claimed).update(next_attempt_at=now + pause, reason=outcome.reason, lease_token="")
     if outcome.pauses_receiver:
-        # Not for as long as this one: it may be the only one that the receiver does not take.
+        # The others wait less long than this one, which may be the only one that the receiver does not take.
         until = now + min(pause, OTHERS_PAUSE)
         others = Delivery.objects.filter(receiver=first.receiver, done_at=None, lease_token="")
         others.filter(next_attempt_at__lt=until).update(next_attempt_at=until)

@@ -26,7 +26,7 @@ def remove_old(now: datetime) -> dict[str, int]:
     periods, end = config_in_force().retention, time.monotonic() + RUN_SECONDS
     counts: dict[str, int] = {}
     for name, item in kept.items():
-        period = getattr(periods, name, None)  # what is not to be set has a time of its own
+        period = getattr(periods, name, None)  # an item without a setting has a period of its own
         if period is not None or item.always:
             until = min(end, time.monotonic() + ITEM_SECONDS)
             counts[name] = import_string(item.remove)(None if period is None else now - period, until)

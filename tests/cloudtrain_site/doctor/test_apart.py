@@ -25,7 +25,7 @@ def test_what_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
         apart.run_apart()
 
 
-def test_two_at_once_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_at_once_are_one() -> None:
     with apart._running, pytest.raises(Conflict, match="already"):
         apart.run_apart()
 
