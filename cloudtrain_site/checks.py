@@ -16,6 +16,7 @@ from django.core import checks
 from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.conf.providers import Instance, ReplicateInstance, Secret
 from cloudtrain_site.enterprise import QUEUE_ENABLED, get_enterprise_config
+from cloudtrain_site.tracing import spans
 
 BOOLEANS = (
     *("DEBUG", "SECURE_COOKIES", "SECURE_SSL_REDIRECT"),
@@ -33,6 +34,7 @@ def register_checks() -> None:
         check_replicate_address,
         check_instances,
         check_secret_files,
+        check_tracing,
     ):
         checks.register(check, "configuration")
 
@@ -114,6 +116,13 @@ def check_secret_files(**kwargs: Any) -> list[checks.CheckMessage]:
         for section, secret in secrets
         if secret.file and (problem := _problem_of(secret))
     ]
+
+
+def check_tracing(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Report an endpoint that no traces are sent to. The site starts all the same."""
+    problem = spans.problem()
+    hint = spans.INSTALL if "not installed" in problem else f"Set {spans.ENDPOINT}=http://HOST:4318, or unset it."
+    return [checks.Warning(problem, hint=hint, id="cloudtrain.W006")] if problem else []
 
 
 def _problem_of(secret: Secret) -> str:

@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import ExitStack
 from contextvars import copy_context
 from typing import Any
 
@@ -30,9 +31,12 @@ from cloudtrain_site.correlation_ids import (
 )
 from cloudtrain_site.redaction import MASK
 from cloudtrain_site.structured_logging.loggers import get_logger
+from cloudtrain_site.tracing import spans
 
 logger = get_logger("simpletuner.cloud.http")
 _tasks_logger = logging.getLogger("django-q")
+#: The span of the task that this process, a worker, executes.
+_task_span = ExitStack()
 
 #: The part of an address that only the recipient of a mail knows.
 _LINK = re.compile(r"((?:/|%2F)(?:account(?:/|%2F)email|password(?:/|%2F)[^/?&%]+)(?:/|%2F))[^/?&\s]+", re.IGNORECASE)
@@ -65,6 +69,7 @@ class CorrelationMiddleware(RequestMiddleware):
         """Echo the id, and log the request; a page's dozen static files would bury the other lines."""
         correlation_id: str = request.correlation_id  # type: ignore[attr-defined]
         response[HEADER] = correlation_id
+        spans.name_by_route(request)
         if request.path.startswith(settings.STATIC_URL) and response.status_code < 400:
             clear_contextvars()
             return
@@ -148,11 +153,15 @@ def _begin_task(task: dict[str, Any], **kwargs: Any) -> None:
         return  # it runs inside the work that enqueued it, which keeps its context
     clear_contextvars()
     set_correlation_id(task.get("correlation_id") or new_correlation_id())
-    bind_contextvars(task=get_func_repr(task["func"]), task_id=task["id"])
+    function = get_func_repr(task["func"])
+    bind_contextvars(task=function, task_id=task["id"])
+    _task_span.enter_context(spans.span(function, {"task.id": task["id"]}, kind="consumer"))
 
 
 def _end_task(task: dict[str, Any], **kwargs: Any) -> None:
     if not task.get("sync"):
+        spans.note({}, failed=not task["success"])
+        _task_span.close()
         clear_contextvars()
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from cloudtrain_site.correlation_ids import correlation, get_correlation_id
 from cloudtrain_site.database.fast_sql import update_if
 from cloudtrain_site.database.unit_of_work import joined_unit
+from cloudtrain_site.tracing.spans import span
 
 
 class Source(models.TextChoices):
@@ -156,5 +157,5 @@ def move_all(rows: models.QuerySet[Any], to: str, *, old: str, **fields: Any) ->
 
 def _announce(obj: Stateful, change: Change) -> None:
     """Restore the change's correlation id: the commit may run after its work has ended, as in a batch."""
-    with correlation(change.correlation_id):
+    with correlation(change.correlation_id), span(f"{change.subject} {change.new}", {"from": change.old}):
         obj.announce(change)

@@ -23,6 +23,7 @@ from cloudtrain_site.serving.http_protocol import PatientProtocol
 from cloudtrain_site.serving.inspection import forbid_inspection
 from cloudtrain_site.serving.peer import KeepPeer
 from cloudtrain_site.serving.processes import follow_parent
+from cloudtrain_site.tracing.spans import send_last
 
 #: Open requests may run this long at a stop. Without a limit an open event stream would keep the process for ever.
 STOP_SECONDS = 3
@@ -77,7 +78,12 @@ def serve(listener: socket.socket) -> None:
     warm_up()
     heartbeat = Heartbeat(WEB)
     heartbeat.start()
-    _Server(config, at_end=heartbeat.end).run(sockets=[listener])
+
+    def end() -> None:
+        heartbeat.end()
+        send_last()
+
+    _Server(config, at_end=end).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):

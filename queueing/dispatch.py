@@ -28,6 +28,7 @@ from cloudtrain_site.database.late_writes import write_now_or_later
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.states import Actor, Source
+from cloudtrain_site.tracing.spans import span
 from jobs import lifecycle
 from jobs.configs.secrets import unsealed_columns, without_secrets
 from jobs.costs.estimates import longest_seconds
@@ -102,8 +103,9 @@ async def _call(entry: QueueEntry, job: Job, staged: Staged | None, recorder: Re
     longest = await _stored(longest_seconds, job) if limits_time(job.provider) else None
     try:
         checkpoint = await _stored(source_of, job) if job.checkpoint else None
-        async with asyncio.timeout(CALL_SECONDS):
-            snapshot = await get_provider(job.provider).submit(training_spec(job, staged, longest, checkpoint))
+        with span("submit to provider", {"provider": job.provider, "job_id": job.pk, "attempt": entry.attempts}):
+            async with asyncio.timeout(CALL_SECONDS):
+                snapshot = await get_provider(job.provider).submit(training_spec(job, staged, longest, checkpoint))
     except TimeoutError:
         error = ProviderError(f"the provider did not answer within {CALL_SECONDS:.0f} s")
     except ProviderError as refusal:

@@ -28,6 +28,8 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 DEPENDENCIES = [Requirement(text) for text in PROJECT["dependencies"]]
 EXTRAS = [Requirement(text) for texts in PROJECT["optional-dependencies"].values() for text in texts]
 PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)")
+#: Imported where its extra is installed alone; several distributions share the name.
+OF_EXTRAS = {"opentelemetry"}
 #: uvicorn takes these where they are there.
 USED_BY_UVICORN = {"httptools", "uvloop"}
 
@@ -58,7 +60,7 @@ def names_imported(path: Path) -> Iterator[str]:
 def distributions() -> set[str]:
     """What has to be installed for these imports."""
     installed = packages_distributions()
-    others = set(imported()) - set(sys.stdlib_module_names) - set(ROOMS)
+    others = set(imported()) - set(sys.stdlib_module_names) - set(ROOMS) - OF_EXTRAS
     return {canonicalize_name(installed[package][0]) for package in others}
 
 

@@ -54,6 +54,7 @@ VARIABLES: dict[str, Callable[[str], Any]] = {
     "REPLICATE_API_TOKEN": lambda text: text or UNSET,
     "REPLICATE_BASE_URL": lambda text: text or "(the provider's own)",
     "REPLICATE_STATUS_URL": lambda text: text or ("(nobody is asked)" if is_set(STATUS_PAGE) else "(its own)"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": lambda text: text or UNSET,
     "STATIC_ROOT": lambda text: text or UNSET,
     "CLOUDTRAIN_BACKUP_DIR": lambda text: text or UNSET,
     "CLOUDTRAIN_ACCELERATED_LOCATION": lambda text: text or UNSET,

@@ -34,6 +34,7 @@ CHECKS: tuple[tuple[int, str, str, str, str, tuple[str, ...]], ...] = (
     (270, "versions", "Do all processes run the same version?", "background.versions", UPGRADES, TABLES),
     (280, "static-files", "Are the static files those of this version?", "operation.static_files", PROXY, ()),
     (290, "log-file", "Is the log file writable and rotated?", "operation.log_file", ROTATION, ()),
+    (295, "traces", "Does the collector take our traces?", "traces.arrive", "monitoring.md#traces", ()),
     (300, "open-files", "May the web processes open enough files?", "operation.open_files", SYSTEMD, TABLES),
 )
 CHEAP = frozenset(("sqlite-machines", "disk", "secret-key"))

@@ -12,13 +12,16 @@ from django.utils.module_loading import import_string
 from cloudtrain_site.serving.body_limit import BodyLimit
 from cloudtrain_site.serving.deferred_responses import DeferredResponses
 from cloudtrain_site.serving.host_required import HostRequired
+from cloudtrain_site.serving.traced_requests import TracedRequests
+from cloudtrain_site.tracing.spans import is_on
 
 
 def behind_fronts(site: Any) -> DeferredResponses:
     """Wrap the ASGI application `site` in the settings' FRONTS, of which the first is the outermost."""
     for path in reversed(settings.FRONTS):
         site = import_string(path)(site)
-    return DeferredResponses(HostRequired(BodyLimit(site)))
+    limited = BodyLimit(site)
+    return DeferredResponses(HostRequired(TracedRequests(limited) if is_on() else limited))
 
 
 def warm_up() -> threading.Thread:

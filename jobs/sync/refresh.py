@@ -13,6 +13,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from cloudtrain_site.database.connections import lend_connection
+from cloudtrain_site.tracing.spans import span
 from jobs import logs
 from jobs.costs.prices import note_prices
 from jobs.job_context import job_log_context
@@ -184,7 +185,8 @@ async def _request_cancels(jobs: Sequence[Job], requested: list[Job]) -> None:
         async with semaphore:
             with job_log_context(job):
                 try:
-                    await get_provider(job.provider).cancel(handle_of(job))
+                    with span("cancel at provider", {"provider": job.provider, "job_id": job.pk}):
+                        await get_provider(job.provider).cancel(handle_of(job))
                 except ProviderError as error:
                     provider_logger.warning("Cancel could not be asked for", extra={"error": str(error)})
                     return

@@ -20,6 +20,7 @@ from cloudtrain_site.correlation_ids import HEADER, correlation
 from cloudtrain_site.database.failures import noted_failure
 from cloudtrain_site.errors import error_body
 from cloudtrain_site.serving.asgi_types import App, Receive, Scope, Send
+from cloudtrain_site.tracing.spans import note
 from jobs.models.provider import WEBHOOK_PATH
 from jobs.providers import find_kind
 from jobs.providers.replicate.predictions import MARKER_PARAMETER
@@ -65,6 +66,7 @@ class WebhookEndpoint:
     async def _answer(self, scope: Scope, body: bytes, send: Send) -> None:
         headers = _headers_of(scope)
         with correlation(id_of_request(headers.get(HEADER.lower()))) as correlation_id:
+            note({}, name=f"POST {WEBHOOK_PATH}<provider>")
             status, payload = await self._process(_webhook_request(scope, headers, body))
         content = json.dumps(payload).encode()
         own = ((b"content-length", b"%d" % len(content)), (HEADER.lower().encode(), correlation_id.encode()))

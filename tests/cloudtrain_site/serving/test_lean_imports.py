@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Together 40 MB: the clients of providers, the drivers of other databases. Passkeys need cryptography at once.
-SPARED = {"aiohttp", "httpx", "psycopg", "pygments", "rich", "jobs.providers.replicate.client"}
+SPARED = {"aiohttp", "httpx", "psycopg", "pygments", "rich", "opentelemetry", "jobs.providers.replicate.client"}
 PROGRAM = f"""
 import sys
 import cloudtrain_site.web, cloudtrain_site.asgi
