@@ -2,10 +2,11 @@
 
     python -m bench.sweep [--site empty|one|three] [--people vera,root] [--pages jobs,queue]
 
-The site has nobody but a superuser, or one organization or three, whose people, jobs, tags, rules and configs have the
-longest names that are taken, also of Arabic and of emoji. Each page is loaded on a phone and on a desk, and then made
-as narrow and as wide as it may become. At fault is what the accessibility checker names (targets below 24 pixels too),
-a page that scrolls sideways, one whose parts move while it loads, and what the browser complains of.
+The site has no account yet and then nobody but a superuser, or one organization or three, whose people, jobs, tags,
+rules and configs have the longest names that are taken, also of Arabic and of emoji. Each page is loaded on a phone and
+on a desk, and then made as narrow and as wide as it may become. At fault is what the accessibility checker names
+(targets below 24 pixels too), a page that scrolls sideways, one whose parts move while it loads, and what the browser
+complains of.
 """
 
 from __future__ import annotations
@@ -35,7 +36,12 @@ SHIFT = 0.02
 SETTLE_MS = 700
 #: Charts take the new width in the next frames.
 RESIZE_MS = 150
+#: Of no organization, and shown these pages alone.
+LONER = "lone"
+OF_A_LONER = ("jobs", "queue", "approvals", "metrics", "spend", "budgets", "account", "notices", "jobs-new", "machines")
 PEOPLE = {"vera": "viewer", "tomas": "researcher", "noor": "lead", "ida": "admin", "root": "superuser"}
+#: They are 404 for everybody.
+FAILING = ("nowhere", "invitation-ended")
 LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 3
 ARABIC, EMOJI = "تدريب-النموذج-على-صور-المنتجات-الجديدة-للمتجر", "🦄🎨" * 20
 
@@ -64,9 +70,9 @@ def name_things() -> None:
     from approvals.models import ApprovalRule
     from bench.pictures import submit
     from cloudtrain_site.audit.recording import OPERATOR
-    from jobs.dashboard.listing.saved import save_view
     from jobs.models import Organization, TrainingConfig
     from jobs.organizations.members import add_member
+    from jobs.organizations.saved_lists import save_view
     from jobs.organizations.service_accounts import make_service_account
     from jobs.organizations.tags import add_tag
     from jobs.roles import Role
@@ -77,6 +83,7 @@ def name_things() -> None:
     add_member(studio, long_person, Role.RESEARCHER, by=OPERATOR)
     add_member(studio, User.objects.create_user("vera", "vera@example.org"), Role.VIEWER, by=OPERATOR)
     User.objects.create_superuser("root", "root@example.org")
+    User.objects.create_user(LONER, "lone@example.org")
     for team in Organization.objects.exclude(pk=studio.pk):
         for name in ("vera", "noor", "ida"):
             add_member(team, User.objects.get(username=name), Role(PEOPLE[name]), by=OPERATOR)
@@ -91,13 +98,26 @@ def name_things() -> None:
 
 
 def make(site: str) -> None:
-    from django.contrib.auth.models import User
-
+    """Fill the site, unless it stays empty."""
     if site == "empty":
-        User.objects.create_superuser("root", "root@example.org")
         return
     seed(["studio"] if site == "one" else TEAMS)
     name_things()
+
+
+def open_pages(site: str) -> dict[str, str]:
+    """The pages of those who are not signed in, by what their pictures are called."""
+    from cloudtrain_site.accounts.first_link import make_first_link
+    from cloudtrain_site.audit.recording import OPERATOR
+    from jobs.models import Organization
+    from jobs.organizations.invitations import invite
+    from jobs.roles import Role
+
+    found = {name: f"/{name.replace('-', '/')}" for name in ("login", "password", "password-sent")}
+    if site == "empty":
+        return found | {"first-visit": "/", "first-account": make_first_link()}
+    _, token = invite(Organization.objects.get(name="studio"), Role.RESEARCHER, by=OPERATOR)
+    return found | {"invitation": f"/invitations/{token}", "invitation-ended": "/invitations/ct_ended"}
 
 
 def pages() -> dict[str, str]:
@@ -116,7 +136,7 @@ def pages() -> dict[str, str]:
     found |= {f"admin-{name.replace('/', '-')}": f"/admin/{name}" for name in (*admin, "jobs/organization/")}
     jobs = Job.objects.filter(organization__name="studio").order_by("-pk")
     if not jobs:
-        return found
+        return found | {"first-organization": "/first-visit/organization"}
     examples = {
         "ended": jobs.filter(status="completed").exclude(provider="local").first(),
         "failed": jobs.filter(status="failed").first(),
@@ -162,7 +182,7 @@ def look(browser: Any, stack: Stack, site: str, name: str, addresses: dict[str, 
             page.emulate_media(color_scheme="light")
             page.set_viewport_size({"width": first, "height": HEIGHTS[first]})
             answer = page.goto(address)
-            if answer.status != 200 and label != "nowhere":
+            if answer.status != 200 and label not in FAILING:
                 if answer.status not in (403, 404):
                     yield f"{label}: {answer.status}"
                 continue
@@ -184,28 +204,44 @@ def look(browser: Any, stack: Stack, site: str, name: str, addresses: dict[str, 
                     page.screenshot(path=folder / f"{label}-{width}-{scheme}.png", full_page=width < 1000)
                     if width == first:
                         yield from (f"{where} {width} {scheme}: {one}" for one in page.evaluate(VIOLATIONS))
-            if label != "nowhere":
+            if label not in FAILING:
                 yield from (f"{where} {first}: {complaint[:200]}" for complaint in complaints)
         context.close()
+
+
+def pages_of(site: str, name: str) -> dict[str, str]:
+    """What a person of the site is shown."""
+    from django.contrib.auth.models import User
+
+    if name == "nobody":
+        return open_pages(site)
+    if site == "empty" and name == "root":
+        User.objects.create_superuser("root", "root@example.org")
+    found = pages() if User.objects.filter(username=name).exists() else {}
+    return {label: at for label, at in found.items() if name != LONER or label in OF_A_LONER}
 
 
 def sweep(site: str, options: argparse.Namespace) -> int:
     from playwright.sync_api import sync_playwright
 
+    people = options.people.split(",") if options.people else ["nobody", LONER, *PEOPLE]
+    faults = looked_at = 0
     with running_stack() as stack, sync_playwright() as playwright:
         make(site)
-        found = {name: at for name, at in pages().items() if not options.pages or name in options.pages.split(",")}
-        people = ["nobody", "root"] if site == "empty" else list(PEOPLE)
-        people = [name for name in people if not options.people or name in options.people.split(",")]
         browser = playwright.chromium.launch(executable_path=find_binary("chromium"), args=["--no-sandbox"])
-        faults = 0
         for name in people:
-            addresses = {"login": "/login", "password": "/password"} if name == "nobody" else found
+            found = pages_of(site, name)
+            addresses = {
+                label: at for label, at in found.items() if not options.pages or label in options.pages.split(",")
+            }
+            if not addresses:
+                continue
+            looked_at += len(addresses)
             for fault in look(browser, stack, site, name, addresses):
                 print(fault, flush=True)
                 faults += 1
         browser.close()
-    print(f"{site}: {len(found)} pages, {len(people)} people, {faults} faults. The pictures are in {PICTURES / site}.")
+    print(f"{site}: {looked_at} pages, {faults} faults. The pictures are in {PICTURES / site}.")
     return faults
 
 

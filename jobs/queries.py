@@ -19,6 +19,13 @@ from jobs.models import Job, JobEvent, JobQuerySet, JobTag, Tag
 from jobs.permissions import AnyUser, can_change, listed_jobs_of, visible_jobs
 from jobs.statuses import CANCEL_REQUESTED
 
+#: What of the list's address says which jobs are listed, and how; the cursor says from where on.
+LIST_FILTERS = (
+    *("status", "provider", "job_type", "organization", "tag", "mine", "search"),
+    *("person", "hardware", "cost_from", "cost_to", "period", "created_from", "created_to"),
+)
+LIST_PARAMETERS = (*LIST_FILTERS, "zone", "columns", "sort")
+
 ID_LENGTH = 26
 #: The first eight characters tell the second in which a job was made.
 MIN_START = 8

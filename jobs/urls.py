@@ -21,6 +21,7 @@ from jobs.api import (
 )
 from jobs.api.channel_views import ChannelViewSet
 from jobs.api.member_views import AuditViewSet, InvitationViewSet, MemberViewSet
+from jobs.api.saved_view_views import SavedViewSet
 from jobs.api.tag_views import TagViewSet
 from jobs.compatibility.urls import urlpatterns as compatibility_urls
 from jobs.dashboard import (
@@ -166,6 +167,8 @@ urlpatterns = [
         discovered_views.DiscoveredViewSet.as_view({"post": "create"}),
         name="organization-discovered-job",
     ),
+    path("api/cloud/views", SavedViewSet.as_view({"get": "list", "post": "create"}), name="own-views"),
+    path("api/cloud/views/<int:view_id>", SavedViewSet.as_view({"delete": "destroy"}), name="own-view"),
     path(f"{ORGANIZATION}/tags", TagViewSet.as_view({"get": "list", "post": "create"}), name="organization-tags"),
     path(
         f"{ORGANIZATION}/tags/<str:tag>",

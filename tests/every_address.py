@@ -21,9 +21,9 @@ from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.audit.recording import OPERATOR
 from cloudtrain_site.notices.channels import Owner, add_channel
 from cloudtrain_site.notices.models import Channel
-from jobs.dashboard.listing.saved import save_view
 from jobs.models import Invitation, Job, Organization, ProviderConfig, SavedView, Tag, TrainingConfig
 from jobs.organizations.invitations import invite
+from jobs.organizations.saved_lists import save_view
 from jobs.organizations.service_accounts import make_service_account
 from jobs.organizations.tags import add_tag
 from jobs.roles import Role

@@ -17,6 +17,7 @@ from jobs.models import Job, JobQuerySet
 from jobs.snapshot_fields import A_MILLISECOND, milliseconds_between
 
 NEWEST, OLDEST, NAME, STATUS, COST, DURATION = "newest", "oldest", "name", "status", "cost", "duration"
+LOSS = "loss"
 SORTS = (
     (NEWEST, "Newest first"),
     (OLDEST, "Oldest first"),
@@ -25,6 +26,7 @@ SORTS = (
     (STATUS, "By status"),
     (COST, "Most expensive first"),
     (DURATION, "Longest first"),
+    (LOSS, "Lowest last loss first"),
 )
 
 #: The column of an order, whether it descends, and the ids with it.
@@ -36,9 +38,9 @@ COLUMNS: Mapping[str, tuple[str, bool]] = {
 
 
 def in_order(jobs: JobQuerySet, sort: str, cursor: str) -> JobQuerySet:
-    """Return the `jobs` that come after `cursor` in the order called `sort`; by duration, in no order yet."""
-    if sort == DURATION:
-        return jobs.filter(reduce(or_, Durations(jobs, cursor).after()))
+    """Return the `jobs` that come after `cursor` in the order called `sort`; by duration or loss, in no order yet."""
+    if sort in PUT_TOGETHER:
+        return jobs.filter(reduce(or_, PUT_TOGETHER[sort](jobs, cursor).after()))
     if sort in COLUMNS:
         return _by_column(jobs, *COLUMNS[sort], cursor)
     if sort == OLDEST:
@@ -48,7 +50,9 @@ def in_order(jobs: JobQuerySet, sort: str, cursor: str) -> JobQuerySet:
 
 def first_of(jobs: JobQuerySet, sort: str, cursor: str, count: int) -> list[Job]:
     """The first `count` of them, in their order."""
-    return Durations(jobs, cursor).first(count) if sort == DURATION else list(in_order(jobs, sort, cursor)[:count])
+    if sort in PUT_TOGETHER:
+        return PUT_TOGETHER[sort](jobs, cursor).first(count)
+    return list(in_order(jobs, sort, cursor)[:count])
 
 
 def _by_column(jobs: JobQuerySet, column: str, descends: bool, cursor: str) -> JobQuerySet:
@@ -133,3 +137,40 @@ class Durations:
         """The milliseconds that it ran, or has run by now, and its id; -1 for one that has not begun."""
         ran = milliseconds_between(job.started_at, self.now) if job.completed_at is None else job.duration_ms
         return -1 if ran is None else ran, job.pk
+
+
+class Losses:
+    """The lowest last loss first, then the jobs without one, the newest first."""
+
+    def __init__(self, jobs: JobQuerySet, cursor: str) -> None:
+        self.jobs = jobs
+        self.cursor = cursor
+
+    def first(self, count: int) -> list[Job]:
+        """The first `count` after the cursor."""
+        with_loss, without = self.after()
+        found = list(self.jobs.filter(with_loss).order_by("kept_curves__last_loss", "-id")[:count])
+        if len(found) < count:
+            found += self.jobs.filter(without).order_by("-id")[: count - len(found)]
+        return found
+
+    def after(self) -> tuple[Q, Q]:
+        """What comes after the cursor: a condition for jobs with a loss, and one for those without."""
+        with_loss, without, nothing = (
+            Q(kept_curves__last_loss__isnull=False),
+            Q(kept_curves__last_loss=None),
+            Q(pk__in=[]),
+        )
+        if not self.cursor:
+            return with_loss, without
+        last_job = self.jobs.order_by().filter(pk=self.cursor).values_list("kept_curves__last_loss").first()
+        if last_job is None:
+            return nothing, nothing
+        (loss,) = last_job
+        if loss is None:
+            return nothing, without & Q(pk__lt=self.cursor)
+        return Q(kept_curves__last_loss__gt=loss) | Q(kept_curves__last_loss=loss, pk__lt=self.cursor), without
+
+
+#: The orders that no one query has.
+PUT_TOGETHER: Mapping[str, type[Durations] | type[Losses]] = {DURATION: Durations, LOSS: Losses}

@@ -16,15 +16,9 @@ from jobs.dashboard.list_order import NEWEST, SORTS, first_of, in_order
 from jobs.dashboard.listing.periods import PERIODS, created_within
 from jobs.models import DayCost, Job, JobQuerySet
 from jobs.permissions import AnyUser, Team
-from jobs.queries import narrow
+from jobs.queries import LIST_PARAMETERS, narrow
 from jobs.statuses import JobStatus
 
-#: What of the address says which jobs are listed, and how; the cursor says from where on.
-FILTERS = (
-    *("status", "provider", "job_type", "organization", "tag", "mine", "search"),
-    *("person", "hardware", "cost_from", "cost_to", "period", "created_from", "created_to"),
-)
-KEPT = (*FILTERS, "zone", "columns", "sort")
 #: The tab's word for it.
 WAITING = "waiting"
 #: No job was made, and no training ran, outside of these years.
@@ -156,7 +150,7 @@ def address_of(
 ) -> str:
     """The same list, from its top or from after the job `cursor`; with another `sort` or `mine`, if there is one."""
     query = QueryDict(mutable=True)
-    for name in KEPT:
+    for name in LIST_PARAMETERS:
         values = [value for value in parameters.getlist(name) if value]
         if values:
             query.setlist(name, values)

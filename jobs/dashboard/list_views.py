@@ -13,19 +13,20 @@ from django.views.decorators.gzip import gzip_page
 
 from cloudtrain_site.accounts.preferences import preferences_of
 from cloudtrain_site.conf.places import COMMAND
-from jobs.dashboard.list_order import COST, DURATION, NAME, NEWEST, OLDEST, SORTS, STATUS
-from jobs.dashboard.list_query import FILTERS, address_of, filtered, page_of, read_query, those_of
+from jobs.dashboard.list_order import COST, DURATION, LOSS, NAME, NEWEST, OLDEST, SORTS, STATUS
+from jobs.dashboard.list_query import address_of, filtered, page_of, read_query, those_of
 from jobs.dashboard.listing.chips import chips_of, without
 from jobs.dashboard.listing.columns import COLUMNS, columns_of, with_cells
 from jobs.dashboard.listing.panel import panel_context
-from jobs.dashboard.listing.saved import views_for
 from jobs.dashboard.listing.totals import totals_of
 from jobs.dashboard.navigation import item_for, page, page_context, part
 from jobs.dashboard.rows import make_rows, money
 from jobs.extensions import list_acts
 from jobs.models import JobQuerySet
+from jobs.organizations.saved_lists import views_for
 from jobs.permissions import Team, all_closed, listed_jobs_of, teams_of
 from jobs.providers import label_of
+from jobs.queries import LIST_FILTERS
 from jobs.roles import SUBMITTERS
 from jobs.statuses import ACTIVE, AT_PROVIDER, JobStatus
 from jobs.sync.discovery import joined, where_to_discover
@@ -69,7 +70,7 @@ def job_rows(request: HttpRequest) -> HttpResponse:
         visible = listed_jobs_of(request.user, teams)
         jobs = list(those_of(visible, (request.user, teams), query).filter(pk__in=ids))
         if len(jobs) == len(ids):
-            columns = columns_of(query["columns"] or preferences.list_columns)
+            columns = columns_of(query["columns"] or preferences.list_columns, query["sort"])
             context = {
                 "rows": with_cells(make_rows(jobs, request.user, teams, with_tags="tags" in columns), jobs, columns),
                 "tabs": make_tabs(visible, request.GET, query["status"]),
@@ -92,25 +93,25 @@ def _view(request: HttpRequest, query: dict[str, Any], teams: Sequence[Team], pr
     """Return the context of the list and of what stands around it: all that a change of the address changes."""
     visible = listed_jobs_of(request.user, teams)
     jobs = page_of(visible, (request.user, teams), query, PAGE_SIZE + 1)
-    columns = columns_of(query["columns"] or preferred)
+    columns = columns_of(query["columns"] or preferred, query["sort"])
     shown = jobs[:PAGE_SIZE]
     rows = with_cells(make_rows(shown, request.user, teams, with_tags="tags" in columns), shown, columns)
     parameters = request.GET
     return {
         "rows": rows,
-        "columns": [COLUMNS[name].label for name in columns],
+        "columns": [(COLUMNS[name].label, name == LOSS) for name in columns],
         "views": views_for(request.user, teams),
         "tabs": make_tabs(visible, parameters, query["status"]),
         "chips": chips_of(query, parameters),
         "only_mine": None if query["mine"] else address_of(parameters, mine="true"),
-        "is_filtered": any(query[name] for name in FILTERS),
+        "is_filtered": any(query[name] for name in LIST_FILTERS),
         "sort": query["sort"],
         "order": dict(SORTS)[query["sort"]],
         "cursor": query["cursor"],
         "last_id": rows[-1].id if rows else "",
         "older": address_of(parameters, rows[-1].id) if len(jobs) > PAGE_SIZE else None,
         "newest": address_of(parameters),
-        "by": {sort: address_of(parameters, sort=sort) for sort in (NAME, STATUS, COST, DURATION)},
+        "by": {sort: address_of(parameters, sort=sort) for sort in (NAME, STATUS, COST, DURATION, LOSS)},
         "by_age": address_of(parameters, sort=OLDEST if query["sort"] == NEWEST else NEWEST),
         "command": COMMAND,
         "submit_address": request.build_absolute_uri("/api/cloud/jobs/submit"),

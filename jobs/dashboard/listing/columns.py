@@ -46,10 +46,13 @@ COLUMNS: Mapping[str, Column] = {
 DEFAULT = ("hardware",)
 
 
-def columns_of(names: str) -> tuple[str, ...]:
-    """Return the columns of a text like "rank,loss", without unknown ones; without any, the default."""
-    found = dict.fromkeys(name for name in names.split(",") if name in COLUMNS)
-    return tuple(found)[:MOST] or DEFAULT
+def columns_of(names: str, sort: str = "") -> tuple[str, ...]:
+    """Return the columns of a text like "rank,loss", without unknown ones; without any, the default.
+
+    A list that is ordered by one of them has it.
+    """
+    found = tuple(dict.fromkeys(name for name in names.split(",") if name in COLUMNS))[:MOST] or DEFAULT
+    return (sort, *found)[:MOST] if sort in COLUMNS and sort not in found else found
 
 
 def with_cells(rows: Sequence[Row], jobs: Sequence[Job], columns: Sequence[str]) -> list[Row]:

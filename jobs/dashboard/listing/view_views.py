@@ -10,16 +10,17 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
+from rest_framework.exceptions import PermissionDenied
 
 from cloudtrain_site.accounts.preferences import change_preferences, preferences_of
 from cloudtrain_site.api import current_user
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.pages import within_limits
 from jobs.dashboard.listing.columns import COLUMNS, MOST, columns_of
-from jobs.dashboard.listing.saved import may_remove, remove_view, save_view, views_for
 from jobs.dashboard.navigation import part
 from jobs.models import Organization
 from jobs.models.view import MAX_NAME
+from jobs.organizations.saved_lists import may_remove, remove_view, save_view, views_for
 from jobs.permissions import teams_of
 
 
@@ -86,8 +87,8 @@ def delete_view(request: HttpRequest, view_id: int) -> HttpResponse:
     user = current_user(request)
     try:
         messages.success(request, f"View {remove_view(view_id, by=user, teams=teams_of(user)).name} removed.")
-    except ValidationError as error:
-        messages.error(request, " ".join(error.messages))
+    except PermissionDenied as error:
+        messages.error(request, str(error))
     return _back(request)
 
 

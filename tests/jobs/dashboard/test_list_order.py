@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from jobs.dashboard import list_order, list_views
-from jobs.models import Job, Organization
+from jobs.models import Job, KeptCurves, Organization
 from jobs.statuses import JobStatus
 from tests import factories
 from tests.web import read_page
@@ -50,6 +50,19 @@ def test_by_name_capitals_make_no_difference(alice: User, make_job: MakeJob, mon
     jobs = [make_job(config_name=name) for name in names]
     in_order = [2, 4, 0, 1, 3, 5, 6]
     assert listed(alice, "name") == [jobs[place].pk for place in in_order]
+
+
+def test_by_loss_the_lowest_comes_first_and_those_without_one_last(
+    alice: User, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(list_views, "PAGE_SIZE", 2)
+    jobs = [make_job() for _ in range(7)]
+    for place, loss in enumerate((0.5, 0.25, None, 0.5, 0.125)):
+        KeptCurves.objects.create(job=jobs[place], requested_at=timezone.now(), last_loss=loss)
+    assert listed(alice, "loss") == [jobs[place].pk for place in (4, 1, 3, 0, 6, 5, 2)]
+    page = read_page(alice, "/?sort=loss&columns=rank")
+    assert "0.125" in page and 'aria-sort="ascending"' in page
+    assert listed(alice, "loss&cursor=nothing") == []
 
 
 def test_by_status_what_is_at_work_comes_first(alice: User, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:

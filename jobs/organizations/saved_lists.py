@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django.contrib.auth.models import User
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 from django.http import Http404, QueryDict
+from rest_framework.exceptions import PermissionDenied
 
+from cloudtrain_site.accounts.api_keys import organization_of_key
 from cloudtrain_site.audit.recording import record
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
@@ -22,9 +23,14 @@ MOST_OF_ONE = 30
 
 
 def views_for(user: AnyUser, teams: Sequence[Team]) -> QuerySet[SavedView]:
-    """Return the user's own views and those of their organizations, by name."""
-    shared = Q(organization__in=[team.id for team in teams])
-    return SavedView.objects.filter(Q(owner=user.pk or 0, organization=None) | shared).order_by("name", "pk")
+    """Return the user's own views and those of their organizations, by name.
+
+    A key for one organization is shown that one's alone.
+    """
+    shown = Q(organization__in=[team.id for team in teams])
+    if organization_of_key(user) is None:
+        shown |= Q(owner=user.pk or 0, organization=None)
+    return SavedView.objects.filter(shown).order_by("name", "pk")
 
 
 def save_view(name: str, parameters: QueryDict, *, by: User, organization: Organization | None = None) -> SavedView:
@@ -57,14 +63,14 @@ def _query(parameters: QueryDict) -> str:
 def remove_view(view_id: int, *, by: User, teams: Sequence[Team]) -> SavedView:
     """Remove a view that `by` made, or that is of an organization of which `by` is an admin. Returns it.
 
-    Raises Http404 for one that `by` doesn't see, and ValidationError for another member's.
+    Raises Http404 for one that `by` doesn't see, and PermissionDenied for another member's.
     """
     with unit_of_work():
         view = views_for(by, teams).select_related("organization").filter(pk=view_id).first()
         if view is None:
             raise Http404
         if not may_remove(view, by, teams):
-            raise ValidationError("Only its author or an admin of its organization can remove this view.")
+            raise PermissionDenied("Only its author or an admin of its organization can remove this view.")
         if view.organization is not None:
             record("view_removed", view, by=by, organization=view.organization, before={"name": view.name})
         SavedView.objects.filter(pk=view.pk).delete()
