@@ -116,6 +116,8 @@ PROVIDERS = [
     Sent("cloud cost-limit show", "GET", CONFIG, None,
          {"config.cost_limit_enabled": True, "config.cost_limit_amount": 60.0, "config.cost_limit_period": "monthly",
           "config.cost_limit_action": "block"}, who="alice"),
+    not_here("cloud config set", "PUT", CONFIG, "--action block", {"enabled": False, **LIMIT}),
+    Sent("cloud config show", "GET", CONFIG, None, {"config.enabled": True}),
     Sent("cloud cost-limit disable", "PUT", CONFIG, {"cost_limit_enabled": False}, {"config.cost_limit_enabled": False},
          who="adam"),
 ]  # fmt: skip
@@ -257,6 +259,9 @@ PEOPLE = [
          "members.0.email": ""},
          who="alice"),
     Sent("auth orgs remove-member", "DELETE", "/api/orgs/{lab}/members/{alice}", None, {"success": True}),
+    Sent("auth orgs update", "PATCH", "/api/orgs/{lab}", {"name": "labs", "is_active": True},
+         {"detail": "already open"}, 409),
+    Sent("auth orgs get", "GET", "/api/orgs/{lab}", None, {"organization.name": "lab"}),
     Sent("auth orgs update", "PATCH", "/api/orgs/{lab}", {"is_active": False}, {"organization.is_active": False}),
     not_here("auth orgs update", "PATCH", "/api/orgs/{lab}", "settings", {"description": "x"}),
     Sent("auth orgs delete", "DELETE", "/api/orgs/{lab}", None, {"success": True}),

@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.compatibility.elsewhere import NotHereError
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
 from jobs.api.config_serializers import HardwareInfoSerializer, ProviderSettingsBody
@@ -92,12 +93,13 @@ class ProviderConfigView(APIView):
         _known(name)
         body = checked(ProviderConfigBody, request.data)
         limits = {key: body.pop(key) for key in LIMITS if key in body}
-        if body or not limits:
-            if not is_superuser(request.user):
-                raise PermissionDenied("Only superusers can change providers: all organizations share them.")
-            change_settings(name, {SETTINGS.get(key, key): body[key] for key in body}, by=current_user(request))
-        if limits:
-            change_limit(current_user(request), limits)
+        if (body or not limits) and not is_superuser(request.user):
+            raise PermissionDenied("Only superusers can change providers: all organizations share them.")
+        with unit_of_work():
+            if body or not limits:
+                change_settings(name, {SETTINGS.get(key, key): body[key] for key in body}, by=current_user(request))
+            if limits:
+                change_limit(current_user(request), limits)
         return _answer(request, name)
 
 
