@@ -58,7 +58,7 @@ def zip_of(folder: OutputFolder, below: str, files: list[OutputFile]) -> Generat
 
 
 def _name_in_zip(archive: zipfile.ZipFile, path: str) -> str:
-    """Return a name that the zip has not yet. Windows takes a backslash for a slash, and so "..\\.." for a way out."""
+    """Return a name that is new in the zip. Windows takes a backslash for a slash, and so "..\\.." for a way out."""
     name = path.replace("\\", "_")
     while name in archive.NameToInfo:
         name = f"_{name}"
