@@ -78,12 +78,11 @@ class StreamReader:
         return request, self.listener
 
     def offer(self, event: StoredEvent, for_library: Event) -> None:
-        """Queue the event, in the library's shape, if this stream should get it and the table did not give it.
+        """Queue an event of one of its channels, in the library's shape, unless the table gave it.
 
         What doesn't fit into the queue is read from the table when the queue is sent.
         """
-        is_for_us = event.channel in self.channels or ALL_CHANNELS in self.channels
-        if self.ended or event.number <= self.read_to or not is_for_us:
+        if self.ended or event.number <= self.read_to:
             return
         waits = bool(self.listener.channel_items)
         # Counted on when it is full: a small event must not take the place of a large one before it.

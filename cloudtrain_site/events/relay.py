@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 from django.db import Error, connection, connections
 
 from cloudtrain_site.enterprise import config_in_force
+from cloudtrain_site.events.publish import ALL_CHANNELS
 from cloudtrain_site.events.readers import StreamReader, library_event, open_readers
 from cloudtrain_site.events.store import StoredEvent, read_after
 from cloudtrain_site.limits import streams
@@ -37,6 +39,7 @@ KEEP_CONNECTION_SECONDS = 5.0
 #: The longest wait between two attempts while the database can't be read.
 OUTAGE_SECONDS = 1.0
 BATCH = 100
+_NOBODY: frozenset[StreamReader] = frozenset()
 
 
 class DatabaseThread:
@@ -78,6 +81,8 @@ class EventRelay:
         self.listening = False
         self.failures = 0
         self.readers: set[StreamReader] = set()
+        # An event costs what its own readers do, however many others there are.
+        self._by_channel: defaultdict[str, set[StreamReader]] = defaultdict(set)
         self._wake = asyncio.Event()
         # Not the thread in which streams read the table: a thousand that come back would delay every event.
         self._tail = DatabaseThread("events-tail", KEEP_CONNECTION_SECONDS)
@@ -90,11 +95,17 @@ class EventRelay:
     def add(self, reader: StreamReader) -> None:
         """Offer it every event above the present `position`, until it is removed."""
         self.readers.add(reader)
+        for channel in reader.channels:
+            self._by_channel[channel].add(reader)
         open_readers[reader.name] = reader
 
     def remove(self, reader: StreamReader) -> None:
         """Forget it; the relay ends with the last one."""
         self.readers.discard(reader)
+        for channel in reader.channels:
+            self._by_channel[channel].discard(reader)
+            if not self._by_channel[channel]:
+                del self._by_channel[channel]
         open_readers.pop(reader.name, None)
         if not self.readers:
             self._stop()
@@ -148,7 +159,7 @@ class EventRelay:
 
     def _offer(self, event: StoredEvent) -> None:
         for_library = library_event(event)  # once for all of them
-        for reader in self.readers:
+        for reader in self._by_channel.get(event.channel, _NOBODY) | self._by_channel.get(ALL_CHANNELS, _NOBODY):
             reader.offer(event, for_library)
 
     def _end_streams_of(self, user_id: int, number: int) -> None:
