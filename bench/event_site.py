@@ -227,6 +227,7 @@ def _environment(folder: Path) -> dict[str, str]:
     config.touch()
     own = {"SIMPLETUNER_DATA_DIR": str(folder), "SIMPLETUNER_ENTERPRISE_CONFIG": str(config)}
     own |= {"SIMPLETUNER_LOG_LEVEL": "CRITICAL", "SECRET_KEY": "only-for-the-bench", "CLOUDTRAIN_DEBUGGABLE": "true"}
+    own["CLOUDTRAIN_WEB_PROCESSES"] = "1"  # its figures are of one
     return {**{name: value for name, value in os.environ.items() if name not in FOREIGN}, **own, **NONE_REACHED}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -123,10 +124,12 @@ def _drop_second_id(**kwargs: Any) -> None:
 @receiver(request_signals.bind_extra_request_finished_metadata, dispatch_uid="cloudtrain.request_finished")
 @receiver(request_signals.bind_extra_request_failed_metadata, dispatch_uid="cloudtrain.request_failed")
 def _add_cheap_facts(request: HttpRequest, log_kwargs: dict[str, Any], **kwargs: Any) -> None:
-    """Add the duration, and the user if the request has loaded it already: logging makes no query."""
+    """Add the duration, which of several processes it was, and the user if the request has loaded it: no query."""
     started = getattr(request, "started_at", None)
     if started is not None:
         log_kwargs["duration_ms"] = round((time.perf_counter() - started) * 1000, 1)
+    if settings.WEB_PROCESSES > 1:
+        log_kwargs["pid"] = os.getpid()
     user = request.__dict__.get("user")
     if not (isinstance(user, LazyObject) and user.__dict__["_wrapped"] is empty):
         user_id = getattr(user, "pk", None)

@@ -16,6 +16,7 @@ from cloudtrain_site.conf.data_folder import kept_secret_key, make_folder
 from cloudtrain_site.conf.database import database_settings
 from cloudtrain_site.conf.environment import Environment, path_of
 from cloudtrain_site.conf.occupancy import SERVING, enter
+from cloudtrain_site.conf.web_processes import web_processes
 
 django_stubs_ext.monkeypatch()
 
@@ -118,6 +119,7 @@ TEMPLATES = [
 ]
 
 DATABASES = {"default": database_settings(env, data_dir=DATA_DIR, role=ROLE)}
+WEB_PROCESSES = web_processes(env, DATABASES["default"]["ENGINE"])
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTHENTICATION_BACKENDS = [

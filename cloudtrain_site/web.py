@@ -1,14 +1,17 @@
-"""The web process: uvicorn with our settings. `python -m cloudtrain_site.web --help` says how to start it."""
+"""A web process: uvicorn with our settings. `python -m cloudtrain_site.web --help` says how to start one or several."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import ctypes
 import gc
 import os
 import resource
+import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -18,15 +21,24 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from cloudtrain_site.conf.data_folder import make_files_private
 from cloudtrain_site.conf.environment import ConfigurationError
+from cloudtrain_site.conf.web_processes import PROCESSES_HELP, processes_of
 from cloudtrain_site.enterprise import get_enterprise_config
-from cloudtrain_site.serving.http_protocol import PatientProtocol
+from cloudtrain_site.serving.accepting import Acceptor
+from cloudtrain_site.serving.board import Board
+from cloudtrain_site.serving.http_protocol import PatientProtocol, State
 from cloudtrain_site.serving.inspection import forbid_inspection
 from cloudtrain_site.serving.peer import KeepPeer
 from cloudtrain_site.serving.processes import follow_parent
+from cloudtrain_site.serving.supervisor import become_supervisor
 from cloudtrain_site.tracing.spans import send_last
 
 #: Open requests may run this long at a stop. Without a limit an open event stream would keep the process for ever.
 STOP_SECONDS = 3
+#: A process that is replaced hurries nobody: idle connections are closed after this long, ...
+DRAIN_SECONDS = 1.0
+DRAIN_STEP_SECONDS = 0.1
+#: ... and open requests, such as an upload, may then run this long.
+LAST_ANSWER_SECONDS = 30
 BACKLOG_CONNECTIONS = 2048
 #: The number of glibc's option for the largest number of heaps, from its malloc.h.
 M_ARENA_MAX = -8
@@ -48,8 +60,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(listener: socket.socket) -> None:
-    """Answer requests on `listener` until SIGTERM or SIGINT."""
+def serve(listener: socket.socket, board: Board, slot: int) -> None:
+    """Answer requests on `listener` until SIGTERM or SIGINT. `slot`: what this process has of the board."""
     _allow_many_connections()
     gc.disable()  # until all is loaded
     config = uvicorn.Config(
@@ -72,6 +84,7 @@ def serve(listener: socket.socket) -> None:
     gc.freeze()
     gc.enable()
     # These need Django, which the application has set up.
+    from cloudtrain_site.limits import streams
     from cloudtrain_site.monitoring.process_heartbeats import WEB, Heartbeat
     from cloudtrain_site.serving.asgi_stack import warm_up
 
@@ -83,19 +96,63 @@ def serve(listener: socket.socket) -> None:
         heartbeat.end()
         send_last()
 
-    _Server(config, at_end=end).run(sockets=[listener])
+    streams.share_places(board.descriptor, board.group)
+    _Server(config, listener, board, slot, at_end=end).run()
 
 
 class _Server(uvicorn.Server):
-    """Calls `at_end` when it has stopped: after a signal nothing behind `run` is reached."""
+    """Shares `listener` with the other web processes. At a hang-up it leaves its connections to them, and stops.
 
-    def __init__(self, config: uvicorn.Config, at_end: Callable[[], None]) -> None:
+    It calls `at_end` when it has stopped: after a signal nothing behind `run` is reached.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, listener: socket.socket, board: Board, slot: int, at_end: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self.server_state = self._state = State()
+        self._listener, self._board, self._slot = listener, board, slot
         self._at_end = at_end
+        self._is_replaced = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=[])
+        connections = self.server_state.connections
+        self._acceptor = Acceptor(self._listener, self._board, self._slot, connections, self._new_protocol)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._retire)
+
+    def _new_protocol(self) -> asyncio.Protocol:
+        return PatientProtocol(self.config, self.server_state, self.lifespan.state)
+
+    def _retire(self) -> None:
+        self._is_replaced = self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        self._acceptor.note()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().shutdown(sockets)
+        self._acceptor.close()
+        if self._is_replaced:
+            await self._drain()
+        await super().shutdown(sockets=[])
         self._at_end()
+
+    async def _drain(self) -> None:
+        """Give up the event streams, whose clients come back elsewhere, and go on answering on open connections.
+
+        For a second at least: who uses a connection again meanwhile is told that it ends. Who doesn't has it closed.
+        """
+        from cloudtrain_site.events.relay import ending_streams
+
+        self._state.drain()
+        streams, ends_at = ending_streams(), time.monotonic() + DRAIN_SECONDS
+        while self._acceptor.count() and not self._captured_signals:
+            if next(streams, True) and time.monotonic() > ends_at:
+                self.config.timeout_graceful_shutdown = LAST_ANSWER_SECONDS
+                return
+            await asyncio.sleep(DRAIN_STEP_SECONDS)
 
 
 def behind_proxies(application: Any) -> KeepPeer:
@@ -123,28 +180,39 @@ def _share_one_heap() -> None:
 
 
 def main() -> int:
-    """Serve on the address of the command line, or on a socket inherited from `manage.py up`."""
+    """Serve on the address of the command line, or on a socket inherited from the supervisor."""
     forbid_inspection()
-    parser = argparse.ArgumentParser(prog="python -m cloudtrain_site.web", description="Serve the site.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8001)
-    parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = _options()
     make_files_private()
     follow_parent()
     _share_one_heap()
     os.environ["CLOUDTRAIN_ROLE"] = "web"
     try:
-        listener = listen(options.host, options.port) if options.fd is None else socket.socket(fileno=options.fd)
+        if options.fd is None:
+            listener = listen(options.host, options.port)
+            processes = processes_of(options.processes)
+            if processes > 1:
+                become_supervisor(listener.detach(), processes, with_background=False)
+            serve(listener, Board.create(1), 0)
+        else:
+            serve(socket.socket(fileno=options.fd), Board(options.board), options.slot)
     except OSError as error:
         sys.stderr.write(f"Can't listen on {options.host} port {options.port}: {error.strerror or error}.\n")
         return 1
-    try:
-        serve(listener)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m cloudtrain_site.web", description="Serve the site.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8001)
+    parser.add_argument("--processes", type=int, help=PROCESSES_HELP)
+    for name in ("--fd", "--board", "--slot"):  # from the supervisor
+        parser.add_argument(name, type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from cloudtrain_site.conf.environment import Environment
+from cloudtrain_site.conf.web_processes import web_processes
 
 SQLITE_PRAGMAS = "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA busy_timeout=10000;"
 #: For PostgreSQL: seconds for a connection to be made, and milliseconds for the other machine to acknowledge what we
 #: sent. Without them a machine that vanished is waited for, for minutes.
 TIMEOUTS = {"connect_timeout": 3, "tcp_user_timeout": 10_000}
+
+
+#: How many connections the pools of a machine's web processes have, together: PostgreSQL has 100 to give.
+POOLED = 40
 
 
 def database_settings(env: Environment, *, data_dir: Path, role: str) -> dict[str, Any]:
@@ -34,7 +39,7 @@ def database_settings(env: Environment, *, data_dir: Path, role: str) -> dict[st
         # the backend's `outage` begins.
         database["OPTIONS"]["pool"] = {
             "min_size": 2,
-            "max_size": 10,
+            "max_size": min(10, max(4, POOLED // web_processes(env, database["ENGINE"]))),
             "max_idle": 0.5,
             "timeout": 0.5,
             "reconnect_timeout": 0.0,

@@ -50,6 +50,7 @@ VARIABLES: dict[str, Callable[[str], Any]] = {
     "DEFAULT_FROM_EMAIL": lambda text: settings.DEFAULT_FROM_EMAIL,
     "CLOUDTRAIN_ROLE": lambda text: settings.ROLE,
     "CLOUDTRAIN_DEBUGGABLE": lambda text: text.strip().lower() == "true",
+    "CLOUDTRAIN_WEB_PROCESSES": lambda text: settings.WEB_PROCESSES,
     "CLOUDTRAIN_WORKERS": lambda text: settings.Q_CLUSTER["workers"],
     "REPLICATE_API_TOKEN": lambda text: text or UNSET,
     "REPLICATE_BASE_URL": lambda text: text or "(the provider's own)",

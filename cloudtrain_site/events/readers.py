@@ -27,7 +27,7 @@ from django_eventstream.views import Listener, get_listener_manager
 
 from cloudtrain_site.conf.sign_in import SignIn
 from cloudtrain_site.database.unit_of_work import unit_of_work
-from cloudtrain_site.events.publish import ALL_CHANNELS, append
+from cloudtrain_site.events.publish import append
 from cloudtrain_site.events.store import StoredEvent, current_number, first_kept, read_after, rights_changed_after
 
 #: For a client that named a number which was never given out.

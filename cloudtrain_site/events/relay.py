@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import Context
@@ -39,6 +39,9 @@ KEEP_CONNECTION_SECONDS = 5.0
 #: The longest wait between two attempts while the database can't be read.
 OUTAGE_SECONDS = 1.0
 BATCH = 100
+#: When another process takes the place of this one: so many streams at a step, but no more steps than this.
+ENDED_AT_ONCE = 25
+MOST_STEPS = 200
 _NOBODY: frozenset[StreamReader] = frozenset()
 
 
@@ -238,3 +241,13 @@ def current_relay(position: int) -> EventRelay:
 def open_streams() -> int:
     """How many streams this process has open."""
     return sum(len(relay.readers) for relay in list(_relays.values()))
+
+
+def ending_streams() -> Iterator[None]:
+    """End this process's streams, a part at each step, so that their clients don't all come back at once."""
+    readers = [reader for relay in _relays.values() for reader in relay.readers]
+    size = max(ENDED_AT_ONCE, len(readers) // MOST_STEPS)
+    for first in range(0, len(readers), size):
+        for reader in readers[first : first + size]:
+            reader.end()
+        yield

@@ -1,19 +1,23 @@
-"""How many event streams each person has open: exactly in this process, and as last told by the other ones.
+"""How many event streams each person has open: exactly on this machine, and as last told by the other ones.
 
-A process knows its own streams at no cost, and writes their numbers into the database within a second of a change. So
-what other processes opened within the last second is not known, and one person can exceed the limit by what they open
-at several processes at once.
+A process knows its own streams at no cost. Web processes of one machine lock a byte of a shared file for each, and no
+two lock the same one. They write their numbers into the database within a second of a change, for other machines. So
+what other machines opened within the last second is not known, and one person can exceed the limit by what they open
+at several of them at once.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import secrets
 import socket
 from collections import Counter
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 from typing import Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -37,31 +41,84 @@ class Stream(Protocol):
     user_id: int
 
 
-#: One that is promised and never sent is gone with its last reference, so that nothing has to take it back.
-_open: dict[int, WeakSet[Stream]] = {}
-_process = secrets.token_hex(8)
+#: Among the bytes of the shared file each person has as many as the highest limit.
+PLACES_OF_ONE = 1 << 20
+
+
+@dataclass(slots=True)
+class _Place:
+    """What a stream holds; given back with the last reference to it."""
+
+    user_id: int
+    number: int
+
+    def __del__(self) -> None:
+        if _shared_file is not None:
+            fcntl.lockf(_shared_file, fcntl.LOCK_UN, 1, _byte(self.user_id, self.number))
+
+
+#: By user. One that is promised and never sent is gone with its last reference, so that nothing has to take it back.
+_open: dict[int, WeakKeyDictionary[Stream, _Place]] = {}
+_process = secrets.token_hex(4)
+#: The processes that lock the same file; by itself a process is its own group.
+_group = _process
+_shared_file: int | None = None
 _numbers = count(1)
 
 
+def share_places(descriptor: int, group: str) -> None:
+    """Count with all processes of the group, which have the same file open. It must never be closed."""
+    global _shared_file, _group
+    _shared_file, _group = descriptor, group
+
+
 def hold_place(stream: Stream, elsewhere: int) -> None:
-    """Count the stream from now on, or raise LimitReachedError. `elsewhere`: those of its user in other processes.
+    """Count the stream from now on, or raise LimitReachedError. `elsewhere`: those of its user on other machines.
 
     To be called in the event loop, where nothing comes between the look and the count.
     """
     allowed = config_in_force().limits.streams
-    held = _open.setdefault(stream.user_id, WeakSet())
-    if len(held) + elsewhere >= allowed:
+    held = _open.setdefault(stream.user_id, WeakKeyDictionary())
+    place = _free_place(stream.user_id, allowed - elsewhere, {place.number for place in held.values()})
+    if place is None:
         streams = "1 event stream" if allowed == 1 else f"{allowed} event streams"
         detail = f"You have {streams} open, the most for one person. Close a browser or a program that follows events."
         raise LimitReachedError(LIMIT, stream.user_id, detail, wait=RETRY_AFTER_SECONDS)
-    held.add(stream)
+    held[stream] = place
+
+
+def _free_place(user_id: int, places: int, ours: set[int]) -> _Place | None:
+    """Return one that neither this process nor another of its group has; None: they are all taken."""
+    if len(ours) >= places:
+        return None
+    for number in range(places):
+        if number not in ours and _is_locked_now(_byte(user_id, number)):
+            return _Place(user_id, number)
+    return None
+
+
+def _is_locked_now(byte: int) -> bool:
+    """Lock the byte, unless another process has it. Without a shared file there is no other process."""
+    if _shared_file is None:
+        return True
+    try:
+        fcntl.lockf(_shared_file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def _byte(user_id: int, number: int) -> int:
+    return user_id * PLACES_OF_ONE + number
 
 
 def give_up_place(stream: Stream) -> None:
     """Count the stream no more. It need not have been counted."""
     held = _open.get(stream.user_id)
     if held is not None:
-        held.discard(stream)
+        held.pop(stream, None)
         if not held:
             _open.pop(stream.user_id, None)
 
@@ -72,8 +129,8 @@ def open_here() -> dict[str, int]:
 
 
 def open_elsewhere(user_id: int) -> int:
-    """Return how many streams of the user other processes have, as far as they have told."""
-    others = _living().exclude(process__startswith=_process).values_list("by_user", flat=True)
+    """Return how many streams of the user other machines have, as far as they have told."""
+    others = _living().exclude(process__startswith=_group).values_list("by_user", flat=True)
     return sum(by_user.get(str(user_id), 0) for by_user in others)
 
 
@@ -91,7 +148,7 @@ def _living() -> QuerySet[StreamCount]:
 
 def new_name() -> str:
     """Return a name under which one event loop of this process publishes its numbers."""
-    return f"{_process}-{next(_numbers)}"
+    return f"{_group}-{_process}-{next(_numbers)}"
 
 
 def publish_counts(name: str, by_user: dict[str, int]) -> None:

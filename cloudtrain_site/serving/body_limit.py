@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
+from django.conf import settings
+
 from cloudtrain_site.correlation import id_of_request
 from cloudtrain_site.correlation_ids import HEADER, correlation
 from cloudtrain_site.database.failures import noted_failure
@@ -32,8 +34,8 @@ MAX_HEAD_BYTES = 32_000
 #: A body that is on its way may pause for this long, and must be faster than this on the whole.
 PAUSE_SECONDS = 30.0
 MIN_BYTES_PER_SECOND = 10_000
-#: Half-sent requests of one address: each may hold 2.5 MB of memory.
-MAX_ARRIVING = 100
+#: Half-sent requests of one address, in all web processes of this machine: each may hold 2.5 MB of memory.
+MAX_ARRIVING = max(1, 100 // settings.WEB_PROCESSES)
 #: A client that is cut off while it sends doesn't read the answer, so it may go on within these limits.
 LINGER_SECONDS = 20.0
 LINGER_BYTES = 1_000_000_000

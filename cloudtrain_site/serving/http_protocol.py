@@ -1,4 +1,4 @@
-"""uvicorn's protocol, with a time limit for the head of a request, which uvicorn waits for without end."""
+"""uvicorn's protocol, with a time limit for the head of a request, and an end that no client trips over."""
 
 from __future__ import annotations
 
@@ -6,9 +6,24 @@ import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 #: From the connection, or from the first byte of a further request.
 HEAD_SECONDS = 30.0
+
+
+class State(ServerState):
+    """What the connections of a server share."""
+
+    #: Another process takes new connections: each answer here is the last on its connection, and says so.
+    is_draining = False
+
+    def drain(self) -> None:
+        """Have each connection end with its next answer."""
+        self.is_draining = True
+        for connection in self.connections:
+            if isinstance(connection, PatientProtocol):
+                connection.announce_end()
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -28,6 +43,16 @@ class PatientProtocol(HttpToolsProtocol):
             self._stop_waiting()
         elif self._deadline is None:
             self._await_head()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if getattr(self.server_state, "is_draining", False):
+            self.announce_end()
+
+    def announce_end(self) -> None:
+        """Close the connection after the present answer, which says so if it has not begun."""
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()

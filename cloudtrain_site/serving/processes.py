@@ -130,24 +130,43 @@ class Service:
         self._started_at = 0.0
         self._due_at = 0.0
 
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start a process of this service, and return it: `tend` cares for the one in `process` alone."""
+        self._started_at = time.monotonic()
+        return start(self.command, env=self.env, pass_fds=self.pass_fds)
+
     def tend(self) -> None:
         """Start the process when that is due, or note its end."""
-        now = time.monotonic()
         if self.process is None:
-            if now >= self._due_at:
-                self.process = start(self.command, env=self.env, pass_fds=self.pass_fds)
-                self._started_at = now
+            if time.monotonic() >= self._due_at:
+                self.process = self.launch()
         elif (status := self.process.poll()) is not None:
             kill_group(self.process.pid)
-            delay = self._backoff.after(now - self._started_at)
-            extra = {"service": self.name, "status": status, "restart_in_seconds": delay}
-            logger.error("Service ended and is started again", extra=extra)
-            self.process, self._due_at = None, now + delay
+            self.note_end(status)
+
+    def note_end(self, status: int) -> None:
+        """Have it started again, after a pause."""
+        assert self.process is not None
+        now = time.monotonic()
+        delay = self._backoff.after(now - self._started_at)
+        extra = {"service": self.name, "pid": self.process.pid, "status": status, "restart_in_seconds": delay}
+        logger.error("Service ended and is started again", extra=extra)
+        self.process, self._due_at = None, now + delay
+
+    def processes(self) -> list[subprocess.Popen[bytes]]:
+        """Return what has to be ended at a stop."""
+        return [] if self.process is None else [self.process]
+
+    def restart(self, grace_seconds: float) -> None:
+        """End the process; `tend` starts another at once."""
+        if self.process is not None:
+            stop(self.process, grace_seconds)
+        self.process, self._due_at = None, 0.0
 
 
 def stop_all(services: Sequence[Service], grace_seconds: float) -> None:
     """Terminate all of them at the same time, and kill those that run on for `grace_seconds`."""
-    running = [service.process for service in services if service.process is not None]
+    running = [process for service in services for process in service.processes()]
     deadline = time.monotonic() + grace_seconds
     for process in running:
         if process.poll() is None:

@@ -1,4 +1,4 @@
-"""The supervisor that `manage.py up` becomes after its preparations: it keeps the web and the background running.
+"""The supervisor: it keeps the web processes running, and under `manage.py up` the background too.
 
 It is a program without Django: as a Django command, a process that only waits would hold 80 MB.
 """
@@ -6,74 +6,182 @@ It is a program without Django: as a Django command, a process that only waits w
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
 from cloudtrain_site.conf.places import COMMAND, with_import_path
-from cloudtrain_site.serving.processes import MODULE_RUNNER, Service, follow_parent, stop_all
+from cloudtrain_site.conf.web_processes import VARIABLE as WEB_PROCESSES
+from cloudtrain_site.serving.board import Board
+from cloudtrain_site.serving.processes import MODULE_RUNNER, Service, follow_parent, stop, stop_all
 from cloudtrain_site.structured_logging import init_from_env
+
+logger = logging.getLogger("simpletuner.cloud.site")
 
 CHECK_SECONDS = 0.2
 #: The web process needs three seconds at most, the background about eight; all must have ended after ten.
 STOP_SECONDS = 9.0
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+#: Until a new web process takes connections, on a busy machine.
+READY_SECONDS = 60.0
+#: Until the one before has given up its streams and answered its last request.
+RETIRE_SECONDS = 60.0
 
 
-def become_supervisor(listener: int) -> NoReturn:
+def become_supervisor(listener: int, processes: int, *, with_background: bool) -> NoReturn:
     """Replace this program. The process keeps its number, its terminal and the socket `listener`."""
     os.set_inheritable(listener, True)
     command = [*MODULE_RUNNER, "cloudtrain_site.serving.supervisor", "--listener", str(listener)]
+    command += ["--processes", str(processes), *(["--background"] if with_background else [])]
     os.execve(sys.executable, command, with_import_path(os.environ))  # noqa: S606 - our own program
 
 
-class Stopping:
-    """Whether a stop was requested. A plain attribute: setting an Event in a signal handler can deadlock."""
+class Requests:
+    """What was asked for by signals. Plain attributes: setting an Event in a signal handler can deadlock.
+
+    A hang-up restarts, as it does with other servers. Where there is a terminal it means that this was closed, and
+    stops.
+    """
 
     def __init__(self) -> None:
-        self.is_requested = False
+        self.stop = self.restart = False
         for number in STOP_SIGNALS:
-            # Under nohup a hang-up must be ignored.
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._request)
+            signal.signal(number, self._request_stop)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup it must be ignored
+            signal.signal(signal.SIGHUP, self._request_stop if _has_terminal() else self._request_restart)
 
-    def _request(self, signum: int, frame: FrameType | None) -> None:
-        self.is_requested = True
+    def _request_stop(self, signum: int, frame: FrameType | None) -> None:
+        self.stop = True
 
-
-def services(listener: int) -> list[Service]:
-    """Return the web process, which answers on the socket `listener`, and the background tasks."""
-    web = [*MODULE_RUNNER, "cloudtrain_site.web", "--fd", str(listener)]
-    background = [*MODULE_RUNNER, "cloudtrain_site", "background"]
-    return [
-        Service("web", web, env={"CLOUDTRAIN_ROLE": "web"}, pass_fds=[listener]),
-        Service("background", background, env={"CLOUDTRAIN_ROLE": "worker"}),
-    ]
+    def _request_restart(self, signum: int, frame: FrameType | None) -> None:
+        self.restart = True
 
 
-def keep_running(running: Sequence[Service], stopping: Stopping) -> None:
-    """Start the services, and restart each that ends, until a stop is requested."""
-    try:
-        while not stopping.is_requested:
-            for service in running:
+def _has_terminal() -> bool:
+    with suppress(OSError):
+        os.close(os.open("/dev/tty", os.O_RDWR))
+        return True
+    return False
+
+
+class WebProcess(Service):
+    """A web process, and for a moment also the one that takes its place."""
+
+    def __init__(self, number: int, processes: int, listener: int, board: Board) -> None:
+        self._board, self._slots = board, (2 * number, 2 * number + 1)
+        self._command = [*MODULE_RUNNER, "cloudtrain_site.web", "--fd", str(listener), "--board", str(board.descriptor)]
+        environment = {"CLOUDTRAIN_ROLE": "web", WEB_PROCESSES: str(processes)}
+        name = "web" if processes == 1 else f"web {number + 1}"
+        self._retiring: subprocess.Popen[bytes] | None = None
+        super().__init__(name, self._in_slot(), env=environment, pass_fds=[listener, board.descriptor])
+
+    def replace(self, wait: Callable[[Callable[[], bool], float], bool]) -> bool:
+        """Start another one, and end this one when that takes connections. False: it goes on, since the other doesn't.
+
+        `wait` waits for a condition, at most so many seconds, and returns whether it is met.
+        """
+        command, (slot, other) = self.command, self._slots
+        self._slots = (other, slot)
+        self.command = self._in_slot()
+        replacement = self.launch()
+        wait(lambda: self._board.serves(other) or replacement.poll() is not None, READY_SECONDS)
+        if not self._board.serves(other):
+            stop(replacement, 0.0)
+            self._slots, self.command = (slot, other), command
+            return False
+        former, self.process = self.process, replacement
+        if former is not None:
+            self._retiring = former
+            former.send_signal(signal.SIGHUP)
+            if wait(lambda: former.poll() is not None, RETIRE_SECONDS):
+                self._retiring = None
+            self._board.clear(slot)
+        return True
+
+    def processes(self) -> list[subprocess.Popen[bytes]]:
+        return [*super().processes(), *([self._retiring] if self._retiring else [])]
+
+    def note_end(self, status: int) -> None:
+        self._board.clear(self._slots[0])
+        super().note_end(status)
+
+    def _in_slot(self) -> list[str]:
+        return [*self._command, "--slot", str(self._slots[0])]
+
+
+class Supervisor:
+    """Starts the services, and restarts each that ends, until a stop is requested."""
+
+    def __init__(self, web: Sequence[WebProcess], others: Sequence[Service], requests: Requests) -> None:
+        self.web = web
+        self.others = others
+        self.requests = requests
+
+    def run(self) -> None:
+        try:
+            while not self.requests.stop:
+                self.tend()
+                if self.requests.restart:
+                    self.requests.restart = False
+                    self.restart()
+                time.sleep(CHECK_SECONDS)
+        finally:
+            stop_all([*self.web, *self.others], STOP_SECONDS)
+
+    def tend(self, besides: Service | None = None) -> None:
+        for service in (*self.web, *self.others):
+            if service is not besides:
                 service.tend()
+
+    def restart(self) -> None:
+        """Replace the web processes one after the other, so that no request is refused, and then the others."""
+        logger.info("Restarting")
+        for web in self.web:
+            is_replaced = web.replace(partial(self._wait, web))
+            if self.requests.stop:
+                return
+            if not is_replaced:
+                logger.error("Restart given up: a new process does not start", extra={"service": web.name})
+                return
+        for service in self.others:
+            service.restart(STOP_SECONDS)
+        logger.info("Restarted")
+
+    def _wait(self, replaced: Service, is_met: Callable[[], bool], seconds: float) -> bool:
+        """Wait, and meanwhile see to the other processes, until the condition is met or a stop is requested."""
+        deadline = time.monotonic() + seconds
+        while not is_met():
+            if self.requests.stop or time.monotonic() > deadline:
+                return False
+            self.tend(besides=replaced)
             time.sleep(CHECK_SECONDS)
-    finally:
-        stop_all(running, STOP_SECONDS)
+        return True
 
 
 def main() -> None:
     """Run until SIGTERM or Ctrl-C; within ten seconds all processes end, a running training excepted."""
-    stopping = Stopping()
+    requests = Requests()
     follow_parent()
     parser = argparse.ArgumentParser(prog=f"{COMMAND} up")
     parser.add_argument("--listener", type=int, required=True)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--background", action="store_true")
+    options = parser.parse_args()
     init_from_env()
-    keep_running(services(parser.parse_args().listener), stopping)
+    board = Board.create(2 * options.processes)
+    web = [WebProcess(number, options.processes, options.listener, board) for number in range(options.processes)]
+    background = Service(
+        "background", [*MODULE_RUNNER, "cloudtrain_site", "background"], env={"CLOUDTRAIN_ROLE": "worker"}
+    )
+    Supervisor(web, [background] if options.background else [], requests).run()
 
 
 if __name__ == "__main__":

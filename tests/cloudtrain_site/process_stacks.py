@@ -54,6 +54,8 @@ class Stack:
             "TMPDIR": str(self.folder),
             "SIMPLETUNER_ENTERPRISE_CONFIG": str(self.folder / "simpletuner-enterprise.yaml"),
             MARK: self.mark,
+            # On either database. What several do has tests of its own.
+            "CLOUDTRAIN_WEB_PROCESSES": "1",
             # The mark is found in the processes' environments, which are root's alone without this.
             DEBUGGABLE_VARIABLE: str(os.geteuid() != 0),
         }

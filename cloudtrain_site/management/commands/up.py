@@ -20,6 +20,7 @@ from django.db import connection, connections
 from cloudtrain_site.accounts.first_link import LIFETIME_MINUTES, make_first_link
 from cloudtrain_site.conf.data_folder import close_to_others, make_private_file
 from cloudtrain_site.conf.places import COMMAND, IS_INSTALLED
+from cloudtrain_site.conf.web_processes import PROCESSES_HELP, processes_of
 from cloudtrain_site.database.connections import place_of_database
 from cloudtrain_site.database.sqlite_analyze import refresh_when_grown
 from cloudtrain_site.enterprise import get_enterprise_config
@@ -59,9 +60,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=8001)
+        parser.add_argument("--processes", type=int, help=PROCESSES_HELP)
 
-    def handle(self, *args: Any, host: str, port: int, **options: Any) -> None:
+    def handle(self, *args: Any, host: str, port: int, processes: int | None = None, **options: Any) -> None:
         """Listen, prepare, and become the supervisor."""
+        processes = processes_of(processes)
         # The web process inherits this socket: the port is taken before anything is changed, and no client is refused
         # while the web process restarts.
         listener = _listen(host, port)
@@ -78,7 +81,7 @@ class Command(BaseCommand):
             if _is_empty():
                 logger.warning("Nobody has an account yet. Print the link for the first one: %s first_link", _command())
         connections.close_all()
-        become_supervisor(listener.detach())
+        become_supervisor(listener.detach(), processes, with_background=True)
 
     def _prepare(self) -> None:
         """Check the configuration and create the tables. Raises CommandError when that is impossible."""

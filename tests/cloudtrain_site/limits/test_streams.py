@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from contextlib import ExitStack
 from datetime import timedelta
+from subprocess import PIPE
 
 import httpx
 import pytest
@@ -16,6 +19,7 @@ from cloudtrain_site.events.relay import open_streams
 from cloudtrain_site.limits import streams
 from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.models import LimitUse, StreamCount
+from cloudtrain_site.serving.board import Board
 from tests.limits import SetLimits
 from tests.web import open_stream, session_cookies, wait_until
 
@@ -91,24 +95,55 @@ class TestOtherProcesses:
         assert streams.open_elsewhere(alice.pk) == 0
 
 
+#: Locks the person's first place, as another web process of this machine would, until its input ends.
+OTHER_PROCESS = "import fcntl, sys; fcntl.lockf(int(sys.argv[1]), fcntl.LOCK_EX, 1, int(sys.argv[2])); print(); input()"
+
+
+class TestOtherProcessesOfThisMachine:
+    def test_their_places_are_theirs_until_they_end(
+        self, set_limits: SetLimits, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        board = Board.create(1)
+        monkeypatch.setattr(streams, "_shared_file", None)
+        monkeypatch.setattr(streams, "_group", "")
+        streams.share_places(board.descriptor, board.group)
+        set_limits(streams=2)
+        user = 10**9
+        command = [sys.executable, "-c", OTHER_PROCESS, str(board.descriptor), str(user * streams.PLACES_OF_ONE)]
+        with subprocess.Popen(command, pass_fds=[board.descriptor], stdin=PIPE, stdout=PIPE) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            first, second = reader_of(user), reader_of(user)
+            streams.hold_place(first, 0)
+            with pytest.raises(LimitReachedError):
+                streams.hold_place(second, 0)
+            streams.give_up_place(first)
+            streams.hold_place(second, 0)
+            other.kill()
+        streams.hold_place(first, 0)
+        del first, second
+        gc.collect()
+        assert streams.new_name().startswith(board.group)
+
+
 class TestPlaces:
     def test_a_stream_that_was_promised_and_never_sent_gives_its_place_back(self, set_limits: SetLimits) -> None:
         set_limits(streams=1)
-        promised = reader_of(-1)
+        promised = reader_of(10**9)
         streams.hold_place(promised, 0)
         with pytest.raises(LimitReachedError):
-            streams.hold_place(reader_of(-1), 0)
+            streams.hold_place(reader_of(10**9), 0)
         del promised
         gc.collect()
-        streams.hold_place(reader_of(-1), 0)
+        streams.hold_place(reader_of(10**9), 0)
 
     def test_a_place_is_given_back_once(self, set_limits: SetLimits) -> None:
         set_limits(streams=2)
-        first, second = reader_of(-2), reader_of(-2)
+        first, second = reader_of(10**9), reader_of(10**9)
         streams.hold_place(first, 0)
         streams.hold_place(second, 0)
         streams.give_up_place(first)
         streams.give_up_place(first)
-        assert streams.open_here()["-2"] == 1
+        assert streams.open_here()[str(10**9)] == 1
         streams.give_up_place(second)
-        assert "-2" not in streams.open_here()
+        assert str(10**9) not in streams.open_here()
