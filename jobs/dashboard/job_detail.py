@@ -15,7 +15,7 @@ from jobs.failures.cause import NO_CAUSE, advice_for
 from jobs.models import Job
 from jobs.notices.durations import duration
 from jobs.permissions import AnyUser, visible_jobs
-from jobs.providers import label_of
+from jobs.providers import deletes_logs, label_of
 from jobs.runs.prefill import may_run_again
 from jobs.statuses import JobStatus
 
@@ -46,8 +46,9 @@ def head_of(job: Job, reader: AnyUser) -> dict[str, Any]:
 
 
 def expects_log(job: Job) -> bool:
-    """Whether there is room for its log from the beginning: it runs, or has run."""
-    return job.started_at is not None
+    """Whether there is room for its log from the beginning: it runs, or has run and its log isn't known to be empty."""
+    is_complete = deletes_logs(job.provider) and job.is_terminal and job.log_due_at is None
+    return job.started_at is not None and not (is_complete and not job.log_size)
 
 
 def _likely_act(job: Job, row: Row, runs_again: bool) -> str:

@@ -10,6 +10,8 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from jobs import extensions
+from jobs.dashboard.list_order import LOSS
+from jobs.dashboard.listing.periods import LAST_MONTH, THIS_MONTH
 from jobs.dashboard.navigation import part
 from jobs.dashboard.rows import LABELS
 from jobs.permissions import AnyUser, Team, listed_jobs_of, teams_of
@@ -49,6 +51,8 @@ def _pages(user: AnyUser, teams: Sequence[Team]) -> Iterator[Place]:
     for name, item in extensions.navigation.items():
         if item.count is None or item.count(user, teams) is not None:
             yield Place(item.label, "page", reverse(name))
+    for label, period in (("this month", THIS_MONTH), ("last month", LAST_MONTH)):
+        yield Place(f"Best runs of {label}", "list", f"{reverse('dashboard')}?period={period}&sort={LOSS}")
     yield Place("Account", "page", reverse("account"))
     yield Place("API", "page", reverse("docs"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -15,7 +15,7 @@ from cloudtrain_site.api import as_utc
 from jobs.dashboard.job_detail import seconds_left
 from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import LABELS, expected_cost
-from jobs.notices.durations import rough_duration
+from jobs.notices.durations import duration, rough_duration
 from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
 from jobs.providers import names
 from jobs.roles import MANAGERS, SUBMITTERS
@@ -88,7 +88,7 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
     entries = [entry for group in groups.values() for entry in group]
     facts_by_job = {shown["job_id"]: shown for shown in EntrySerializer(with_facts(entries, user), many=True).data}
     managed, submitted = _organizations(user, MANAGERS), _organizations(user, SUBMITTERS)
-    superuser, ends = is_superuser(user), _expected_ends(groups["running"])
+    superuser, ends, now = is_superuser(user), _expected_ends(groups["running"]), timezone.now()
     holds = extensions.find_holds([entry.job_id for entry in groups["held"]], user)
 
     def row(entry: QueueEntry) -> dict[str, Any]:
@@ -105,6 +105,7 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
             "progress": entry.job.progress,
             "percent": None if entry.job.progress is None else int(entry.job.progress),
             "ends_at": ends.get(entry.pk),
+            "running_for": _since(entry.dispatched_at, now),
             "cost": expected_cost(entry.job),
             "cost_source": entry.job.estimate_source,
             "wait": _wait_text(facts["estimated_wait_seconds"]),
@@ -113,6 +114,10 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
         }
 
     return {name: [row(entry) for entry in group] for name, group in groups.items()}
+
+
+def _since(start: datetime | None, now: datetime) -> str:
+    return duration((now - start).total_seconds()) if start else ""
 
 
 def _grouped(rows: Iterable[dict[str, Any]], key: str) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ def found(user: User, text: str) -> list[str]:
 def test_has_pages_by_a_part_of_their_name(alice: User) -> None:
     assert found(alice, "appr") == ["Approvals"]
     assert found(alice, "NEW+j") == ["New job"]
+    assert 'href="/?period=last-month&amp;sort=loss"' in read_page(alice, "/palette?q=best+last")
     assert {"Jobs", "Queue", "Account", "API"} <= set(found(alice, ""))
 
 

@@ -151,6 +151,18 @@ function show(answer, text = "", isHindered = Boolean(answer?.refusal)) {
 
 // Submitting.
 
+// Before the editor, which would begin a new line.
+document.addEventListener(
+  "keydown",
+  (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (!event.repeat) button.click();
+  },
+  { capture: true },
+);
+
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const reason = hindrance();

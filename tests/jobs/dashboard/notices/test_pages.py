@@ -163,7 +163,7 @@ def test_the_page_of_deliveries_tells_what_became_of_each(alice: User, settings:
     page = text_of(signed_in(alice).get("/notices/deliveries?state=retrying"))
     assert "tried 1 time; next try" in page
     assert "The mail server failed: ConnectionRefusedError." in page
-    assert "There are none." in text_of(signed_in(alice).get("/notices/deliveries?state=failed"))
+    assert "No notices in this list." in text_of(signed_in(alice).get("/notices/deliveries?state=failed"))
 
 
 def test_deliveries_come_in_pages(alice: User, mailoutbox: list[Any]) -> None:
