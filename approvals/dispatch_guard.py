@@ -41,7 +41,7 @@ def check_approval(entry: QueueEntry, job: Job) -> bool:
     if is_same and is_within(request, job):
         return True
     if is_same:
-        reason = f"Approved by {request.reviewed_by} up to ${request.up_to_usd:.2f}, and the job may cost more now."
+        reason = f"Approved by {request.reviewed_by} up to ${request.up_to_usd:.2f}, but the job may cost more now."
     elif request.status == RequestStatus.APPROVED:
         reason = f"Changed after its approval by {request.reviewed_by}: {differences(request.terms, possible[0])}."
     else:

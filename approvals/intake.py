@@ -280,7 +280,7 @@ def _fuse_warnings(submission: Submission, expected: Estimate) -> tuple[str, ...
     if limit is None or (cost is not None and cost <= limit):
         return ()
     estimated = "its cost can't be estimated" if cost is None else f"it is estimated to cost up to ${cost:,.2f}"
-    return (f"It may cost ${limit:,.2f} at most, and {estimated}: it may be stopped before its end.",)
+    return (f"The cost limit is ${limit:,.2f}, but {estimated}. The job may be cancelled before it ends.",)
 
 
 def _provider_config(submission_request: SubmissionRequest) -> ProviderConfig:

@@ -11,7 +11,7 @@ from cloudtrain_site.states import Change
 
 def message_of(name: str, reason: str, raise_to: Decimal | None, change: Change) -> str:
     """Return what happened to the request about the job `name`, in one sentence; `raise_to`: of a running job."""
-    asks = f"{name} needs approval" if raise_to is None else f"{name} asks for ${raise_to:.2f}"
+    asks = f"{name} needs approval" if raise_to is None else f"{name} requests ${raise_to:.2f}"
     is_partial = change.new == RequestStatus.PENDING and change.old == change.new
     if is_partial:
         waits = f"{name} still needs approval" if raise_to is None else asks
@@ -20,8 +20,8 @@ def message_of(name: str, reason: str, raise_to: Decimal | None, change: Change)
         return f"{asks}: {beginning(reason)}"
     if change.new == RequestStatus.EXPIRED:
         subject = name if raise_to is None else f"{name} for ${raise_to:.2f}"
-        return f"The approval request for {subject} expired undecided."
+        return f"The approval request for {subject} expired without a decision."
     notes = f": {beginning(change.reason)}" if change.reason else ""
     if raise_to is None:
         return f"{name} was {change.new} by {change.actor.name}{notes}"
-    return f"{name} asked for ${raise_to:.2f}: {change.new} by {change.actor.name}{notes}"
+    return f"{name} requested ${raise_to:.2f}: {change.new} by {change.actor.name}{notes}"

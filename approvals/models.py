@@ -39,7 +39,7 @@ class ApprovalRule(models.Model):
     """A rule. It holds each submission that meets all of its criteria, until its reviewers approve."""
 
     name = models.CharField(max_length=100, validators=[readable_name])
-    enabled = models.BooleanField(default=True, help_text="A rule that is not enabled holds nothing.")
+    enabled = models.BooleanField(default=True, help_text="A rule that is not enabled holds no jobs.")
     priority = models.IntegerField(
         default=100,
         help_text="Orders the reasons of a held job, the lowest number first. Every rule that matches counts.",
@@ -49,7 +49,7 @@ class ApprovalRule(models.Model):
         models.CASCADE,
         null=True,
         blank=True,
-        help_text="The rule holds jobs of this organization; empty: of every organization.",
+        help_text="The rule holds jobs of this organization. Empty: of all organizations.",
     )
 
     cost_exceeds = models.DecimalField(
@@ -58,45 +58,45 @@ class ApprovalRule(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(0)],
-        help_text="Holds jobs that are estimated to cost more US dollars than this, and those whose cost is not known.",
+        help_text="Holds jobs with a higher estimated cost in US dollars, and jobs with an unknown cost.",
     )
     first_job = models.BooleanField(
-        default=False, help_text="Holds all jobs of a user until one of them has been handed to a provider."
+        default=False, help_text="Holds all jobs of a user until one of them has been submitted to a provider."
     )
     provider = models.CharField(max_length=40, blank=True, help_text="Holds jobs for this provider.")
     hardware = models.CharField(
         max_length=MAX_GLOB_CHARS,
         blank=True,
-        help_text="Holds jobs on hardware of this name, e.g. gpu-a100*.",
+        help_text="Holds jobs on hardware with this name, e.g. gpu-a100*.",
     )
     config_name = models.CharField(
         max_length=MAX_GLOB_CHARS,
         blank=True,
-        help_text="Holds jobs whose config has this name, e.g. *full-finetune*. It is no guard: the submitter chooses "
-        "the name.",
+        help_text="Holds jobs whose config has this name, e.g. *full-finetune*. This is no protection: submitters "
+        "choose the name.",
     )
     role_at_most = models.CharField(
         max_length=20,
         blank=True,
         choices=Role.choices,
-        help_text="Holds jobs of submitters who have this role in the organization, or a lower one.",
+        help_text="Holds jobs of submitters with this role in the organization or a lower one.",
     )
     jobs_in_day_exceed = models.PositiveIntegerField(
         null=True,
         blank=True,
-        help_text="Holds each job of a user after this many in 24 hours, counted over all organizations.",
+        help_text="Holds further jobs of a user after this many in 24 hours, counted over all organizations.",
     )
 
     exempt_roles = models.JSONField(
         default=list,
         blank=True,
-        help_text='This rule holds no job of submitters with these roles, e.g. ["lead", "admin"].',
+        help_text='The rule does not hold jobs of submitters with these roles, e.g. ["lead", "admin"].',
     )
     reviewer_role = models.CharField(
         max_length=20,
         choices=[choice for choice in Role.choices if choice[0] != Role.VIEWER],
         default=Role.LEAD,
-        help_text="Members of the job's organization with this role or a higher one decide.",
+        help_text="Members of the job's organization with this role or a higher one can decide.",
     )
     reviewer_group = models.ForeignKey(
         Group,
@@ -105,22 +105,22 @@ class ApprovalRule(models.Model):
         null=True,
         blank=True,
         related_name="+",
-        help_text="If a group is chosen, its members decide instead, as far as they are in the job's organization.",
+        help_text="If a group is chosen, only its members who are in the job's organization can decide.",
     )
     approvals_needed = models.PositiveSmallIntegerField(
         default=1,
         validators=[MinValueValidator(1), MaxValueValidator(10)],
-        help_text="The number of reviewers who must approve before the rule lets a job go.",
+        help_text="How many reviewers must approve a job.",
     )
     self_approval = models.BooleanField(
         default=False,
-        help_text="A reviewer may decide about their own job, if every other rule that holds it allows that too.",
+        help_text="Reviewers can decide about their own jobs, if all rules that hold the job allow it.",
     )
     expires_after_hours = models.PositiveIntegerField(
         default=DEFAULT_HOURS,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_EXPIRY_HOURS)],
-        help_text="A request expires after so many hours, and its job is cancelled. An approval covers identical "
-        "retries as long. Of several rules the shortest time counts.",
+        help_text="After so many hours a pending request expires and its job is cancelled. An approval covers "
+        "identical retries for the same time. If several rules hold a job, the shortest time counts.",
     )
 
     max_cost_usd = models.DecimalField(
@@ -129,8 +129,8 @@ class ApprovalRule(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(CENT), MaxValueValidator(HIGHEST)],
-        help_text="A job that the rule holds may cost so many US dollars at most. Of several rules, the submitter and "
-        "the reviewers the lowest amount counts.",
+        help_text="The highest cost of each job that the rule holds, in US dollars. If other rules, the submitter or a "
+        "reviewer set a limit too, the lowest counts.",
     )
     fuse_action = models.CharField(
         max_length=10,
@@ -138,15 +138,15 @@ class ApprovalRule(models.Model):
         default="",
         db_default="",
         choices=FuseAction.choices,
-        help_text="When a job has cost what it may. Empty: as its submitter or the operator says. Of several rules the "
-        "strictest counts.",
+        help_text="What happens when a job reaches its cost limit. Empty: the submitter's choice, or else the site's "
+        "default. If several rules hold a job, the strictest counts.",
     )
     fuse_grace_percent = models.PositiveSmallIntegerField(
         null=True,
         blank=True,
         validators=[MaxValueValidator(100)],
-        help_text="How far beyond its limit a job goes on while more is asked for, in percent. Empty: as the operator "
-        "says.",
+        help_text="How far beyond its limit a job continues while more is requested, in percent. Empty: the site's "
+        "default.",
     )
 
     class Meta:

@@ -127,7 +127,7 @@ def _dataset(user: User, organization: Organization, provider: str, upload_id: s
         return ""
     upload = upload_in(user, organization, upload_id)
     if upload is None:
-        message = f"{organization.name} has no dataset {upload_id!r}; it may have been removed. Upload it again."
+        message = f"{organization.name} has no dataset {upload_id!r}. It may have been removed: upload it again."
         raise ValidationError({"dataset": message})
     if objection := objection_to_dataset(provider, upload.size):
         raise ValidationError({"dataset": objection})

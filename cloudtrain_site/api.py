@@ -72,8 +72,9 @@ def current_user(request: HttpRequest | Request) -> User:
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """Refuses unknown fields by name: a misspelled one must not be taken for a default."""
+    """Unknown fields are refused by name."""
 
+    # A misspelled name must not be taken for a default.
     def to_internal_value(self, data: Any) -> Any:
         """Return the checked values. Raises ValidationError naming each unknown field."""
         if isinstance(data, dict):

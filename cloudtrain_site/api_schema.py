@@ -62,15 +62,15 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
 
 
 class ErrorSerializer(serializers.Serializer[Any]):
-    """Every error, whatever its status code: what `cloudtrain_site.errors.error_body` makes."""
+    """The body of every error, whatever its status code."""
 
     detail = serializers.CharField(help_text="What is wrong, as a sentence for a person.")
-    code = serializers.CharField(help_text="The same as a word for a program.")
+    code = serializers.CharField(help_text="The kind of error, for programs. It doesn't change.")
     correlation_id = serializers.CharField(help_text="Finds the request in the logs.")
     errors = serializers.DictField(  # type: ignore[assignment]
         child=serializers.ListField(child=serializers.CharField()),
         required=False,
-        help_text="What is wrong with each field of the request, where fields are to blame.",
+        help_text="The errors of each field of the request, if fields caused them.",
     )
 
 
@@ -100,7 +100,7 @@ class OperationSchema(AutoSchema):
         if not self.view.get_authenticators():
             return ""
         scope = None if ByHand in self.view.permission_classes else needed_scope(self.view, self.method)
-        return f"A key needs the scope `{scope}`." if scope else "Not with a key."
+        return f"A key needs the scope `{scope}`." if scope else "Keys can't do this: it needs a session."
 
     def _texts(self) -> tuple[str, str]:
         summary, _, description = str(get_doc(self._method())).partition("\n")

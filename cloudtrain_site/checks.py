@@ -46,7 +46,7 @@ def check_enterprise_file(**kwargs: Any) -> list[checks.CheckMessage]:
     except ConfigurationError as error:
         return [checks.Error(str(error), id="cloudtrain.E001")]
     if config.path and not config.path.stat().st_size:
-        hint = "Fill it as simpletuner-enterprise.example.yaml shows, or remove it."
+        hint = "Fill it in like simpletuner-enterprise.example.yaml, or remove it."
         return [checks.Warning(f"{config.path} is empty: the defaults are in force.", hint=hint, id="cloudtrain.W002")]
     place = config.sources.get(QUEUE_ENABLED)
     if place and not config.queue_enabled_as_written:
@@ -68,8 +68,12 @@ def check_data_folder(**kwargs: Any) -> list[checks.CheckMessage]:
     """Report a data folder that can't be written to: it holds database, logs and outputs."""
     folder = settings.DATA_DIR
     if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-        message = f"The data folder {folder} is not a folder that this account may write to."
-        return [checks.Error(message, hint="Set SIMPLETUNER_DATA_DIR to one that is.", id="cloudtrain.E003")]
+        message = f"This account can't write to the data folder {folder}."
+        return [
+            checks.Error(
+                message, hint="Set SIMPLETUNER_DATA_DIR to a folder that it can write to.", id="cloudtrain.E003"
+            )
+        ]
     return []
 
 
@@ -160,7 +164,7 @@ def _account() -> str:
 def _problems_of(instance: Instance) -> Iterator[str]:
     folder = getattr(instance, "shared_folder", None)
     if folder and not folder.is_dir():
-        yield f"the shared folder {folder} isn't there. Mount it here and on all nodes under this path."
+        yield f"the shared folder {folder} is missing. Mount it here and on all nodes under this path."
     elif folder and not os.access(folder, os.W_OK | os.X_OK):
         yield f"the shared folder {folder} is not one that this account may write to."
 
@@ -176,7 +180,7 @@ def _same_accounts(declared: Iterable[Instance]) -> Iterator[str]:
                 continue
             first = names.setdefault(account, instance.name)
             if first != instance.name:
-                yield f"{first} and {instance.name} have the same token: what is made elsewhere is found as two jobs."
+                yield f"{first} and {instance.name} share a token, so trainings created elsewhere are found twice."
 
 
 def _is_address(url: str) -> bool:

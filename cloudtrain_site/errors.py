@@ -64,7 +64,7 @@ def _sendable(text: str) -> str:
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """Return DRF's answer to `error`; None: Django handles it."""
     if isinstance(error, Http404):
-        error = exceptions.NotFound("There is no such thing here, or it is not yours to see.")
+        error = exceptions.NotFound("Not found, or you don't have access to it.")
     elif isinstance(error, PermissionDenied):
         error = exceptions.PermissionDenied()
     elif isinstance(error, RequestDataTooBig):

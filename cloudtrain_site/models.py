@@ -127,9 +127,11 @@ class Preferences(models.Model):
     """A user's preferences; no row: the defaults."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="preferences")
-    time_zone = models.CharField(max_length=60, blank=True, help_text="Like Europe/Berlin; empty: the browser's.")
+    time_zone = models.CharField(
+        max_length=60, blank=True, help_text="For example Europe/Berlin. Empty: the browser's."
+    )
     theme = models.CharField(
-        max_length=5, blank=True, default="", db_default="", help_text="light or dark; empty: the browser's."
+        max_length=5, blank=True, default="", db_default="", help_text="light or dark. Empty: the browser's."
     )
     #: Names of columns, separated by commas; empty: the list's own choice.
     list_columns = models.CharField(max_length=200, blank=True, default="", db_default="")

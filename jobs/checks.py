@@ -44,6 +44,6 @@ def check_option_lists(**kwargs: Any) -> list[checks.CheckMessage]:
         try:
             read_list(name, path)
         except OptionListError as error:
-            hint = "docs/known-keys.md says what a list has. Without one no config is looked at."
+            hint = "docs/known-keys.md describes the format. Without a list, configs are not checked."
             messages.append(checks.Error(f"option_lists.{name}: {error}", hint=hint, id="cloudtrain.E010"))
     return messages

@@ -113,10 +113,10 @@ def _register_doctor() -> None:
     """Register this room's checks of the deployment, which are loaded when they are asked."""
     checks = (
         (185, "provider-clocks", "Do the providers' clocks agree?", "providers.clocks", "providers.md"),
-        (190, "providers", "Do the providers take our credentials?", "providers.credentials", "providers.md"),
+        (190, "providers", "Do the providers accept our credentials?", "providers.credentials", "providers.md"),
         (200, "webhooks", "Do webhooks arrive?", "webhooks.deliveries", "providers.md"),
         (210, "clusters", "Can the clusters run their profiles?", "providers.clusters", "clusters.md"),
-        (220, "prices", "Are prices known, and new?", "money.prices", "costs.md"),
+        (220, "prices", "Are prices known and recent?", "money.prices", "costs.md"),
         (240, "ledger", "Does the ledger agree with the jobs?", "money.ledger", "costs.md"),
         (260, "shared-folders", "Are shared folders shared?", "shared_folders.are_shared", "clusters.md"),
     )

@@ -11,7 +11,7 @@ class JobStatus(models.TextChoices):
     """Where a training job is in its life."""
 
     #: Accepted; waits in our queue, or for an approval.
-    PENDING = "pending"
+    PENDING = "pending", "Waiting"
     #: Its dataset is on the way to the provider.
     UPLOADING = "uploading"
     #: The provider has it and has not started it yet.
@@ -61,5 +61,5 @@ CANCEL_REQUESTED = "cancel requested"
 class FuseAction(models.TextChoices):
     """What happens to a job that has cost what it may."""
 
-    CANCEL = "cancel", "cancel the job"
-    ASK = "ask", "ask for more, and cancel the job beyond a grace"
+    CANCEL = "cancel", "Cancel the job"
+    ASK = "ask", "Request more, cancel beyond a grace"

@@ -184,9 +184,9 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
         if not may_run_queue(request.user):
             messages.error(request, "Only a superuser can do this: it affects every organization.")
         elif operations.set_paused(paused, changed_by(request)):
-            messages.success(request, f"The queue is {'paused' if paused else 'going on'}.")
+            messages.success(request, f"The queue is {'paused' if paused else 'running'}.")
         else:
-            messages.warning(request, f"The queue was {'paused' if paused else 'going'} already.")
+            messages.warning(request, f"The queue was already {'paused' if paused else 'running'}.")
 
 
 @admin.register(QueueState)

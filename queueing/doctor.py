@@ -29,17 +29,17 @@ def money_in_flight() -> Iterator[Finding]:
     at_providers = Job.objects.filter(status__in=AT_PROVIDER)
     cancelled = at_providers.filter(cancel_requested_at__lt=now - UNCONFIRMED_AFTER)
     if text := _listed(cancelled):
-        yield bad(f"Cancelled, and their providers have not confirmed it for 10 minutes: {text}.", REFRESH)
+        yield bad(f"Cancelled over 10 minutes ago, but not confirmed by the provider: {text}.", REFRESH)
     unconfirmed = Job.objects.filter(pk__in=QueueEntry.objects.live().exclude(unconfirmed_at=None).values("job"))
     if text := _listed(unconfirmed):
         yield bad(
-            f"Submitted, and nobody knows whether their providers have them: {text}.",
-            f"Look at the provider, then say so on the page Queue: {full_link('/queue')}",
+            f"Submitted, but not confirmed by the provider: {text}.",
+            f"Check at the provider, then submit again or give up on the page Queue: {full_link('/queue')}",
         )
     if text := _listed(Job.objects.active().filter(metadata__has_key="stray_of")):
-        yield warn(f"Strays, made twice by their providers and not stopped yet: {text}.", REFRESH)
+        yield warn(f"Extra trainings of a job, not stopped yet: {text}.", REFRESH)
     if text := _listed(_unheard_of(now)):
-        yield warn(f"Nothing was heard of them for half an hour: {text}.", REFRESH)
+        yield warn(f"No update for half an hour: {text}.", REFRESH)
     yield ok(f"{at_providers.count()} jobs are at providers.")
 
 

@@ -144,9 +144,9 @@ class QueueState(models.Model):
     max_running_per_user = models.PositiveIntegerField("running at once for a user", default=2)
     max_running_per_organization = models.PositiveIntegerField("running at once for an organization", default=10)
     fair_share = models.BooleanField(
-        default=False, help_text="The organization that runs least for its share goes first."
+        default=False, help_text="The organization with the fewest running jobs for its share goes first."
     )
-    paused = models.BooleanField(default=False, help_text="Nothing starts. What runs, runs on.")
+    paused = models.BooleanField(default=False, help_text="No jobs start. Running jobs continue.")
 
     #: The moment when a pass was enqueued: many requests at once cause one more pass, not many.
     pass_requested_at = models.DateTimeField(null=True, editable=False)
@@ -168,7 +168,7 @@ class ProviderLimit(models.Model):
 
     provider = models.CharField(max_length=40, primary_key=True)
     max_running = models.PositiveIntegerField("running at once", null=True, blank=True)
-    drained = models.BooleanField(default=False, help_text="Nothing new starts there. What runs, runs on.")
+    drained = models.BooleanField(default=False, help_text="No new jobs start there. Running jobs continue.")
 
     class Meta:
         ordering = ["provider"]
@@ -193,9 +193,9 @@ class Period(models.TextChoices):
 class Action(models.TextChoices):
     """What happens when all of it is spent. Nothing new starts in any case, from the moment all is committed."""
 
-    HOLD = "hold", "What runs is left alone"
-    FINISH = "finish", "What runs may finish"
-    CANCEL = "cancel", "What runs is cancelled"
+    HOLD = "hold", "Let running jobs continue"
+    FINISH = "finish", "Let running jobs continue and warn their submitters"
+    CANCEL = "cancel", "Cancel running jobs"
 
 
 def default_thresholds() -> list[int]:

@@ -38,7 +38,10 @@ def register_all() -> None:
     jobs.banners.register("budgets", banners.banners_for)
     jobs.organization_limits.register("max_running", operations.set_own_limit)
     in_flight = site.DoctorCheck(
-        "Is what costs money known?", "queueing.doctor.money_in_flight", "docs/queue.md", site.NEEDS_CONFIGURATION
+        "Is the state of all paid jobs known?",
+        "queueing.doctor.money_in_flight",
+        "docs/queue.md",
+        site.NEEDS_CONFIGURATION,
     )
     site.doctor_checks.register("in-flight", in_flight, order=250)
     # The backup doesn't know which jobs were started after it was made, so the queue would start them again.

@@ -9,11 +9,11 @@ from django.db import models
 
 class EntryStatus(models.TextChoices):
     #: Held until its approval is given.
-    BLOCKED = "blocked"
+    BLOCKED = "blocked", "Held"
     #: Waits for its turn.
-    PENDING = "pending"
+    PENDING = "pending", "Waiting"
     #: A dispatcher has claimed it and is handing it to the provider.
-    DISPATCHING = "dispatching"
+    DISPATCHING = "dispatching", "Starting"
     #: The provider has its job; the entry takes a slot.
     RUNNING = "running"
     #: Its job ended well. Final.

@@ -53,7 +53,7 @@ def at_provider(world: World, **fields: Any) -> None:
     world.make_job(status=JobStatus.RUNNING, **{**known, **fields})
 
 
-@fault("sealed-secrets", BAD, "1 of 2 samples of the secrets of jobs don't open")
+@fault("sealed-secrets", BAD, "1 of 2 samples of the secrets of jobs can't be decrypted")
 def former_key_forgotten(world: World) -> None:
     world.make_job(sealed=encryption.seal([(("config", "hub_token"), "hf_of_now")]))
     key, world.settings.SECRET_KEY = world.settings.SECRET_KEY, "k" * 20 + "another key, of before" * 3
@@ -85,7 +85,7 @@ def webhook_redirected(world: World) -> None:
     with_webhook(world, httpx.Response(301, headers={"Location": "https://elsewhere/"}))
 
 
-@fault("webhooks", BAD, "answers 404: it is not this site's")
+@fault("webhooks", BAD, "answers 404: it does not belong to this site")
 def webhook_elsewhere(world: World) -> None:
     with_webhook(world, httpx.Response(404))
 
@@ -105,7 +105,7 @@ def profile_unrunnable(world: World) -> None:
     with_look(world, unrunnable={"gpu": "No node has 8 GPUs."})
 
 
-@fault("clusters", WARN, "has not been looked at lately")
+@fault("clusters", WARN, "has not been checked recently")
 def cluster_not_looked_at(world: World) -> None:
     with_look(world, seen_at=timezone.now() - timedelta(hours=1))
 
@@ -128,7 +128,9 @@ def estimates_too_low(world: World) -> None:
         )
 
 
-@fault("approvals", BAD, "What the rule cost_exceeds holds in acme can't be decided: it needs 2 of the leads")
+@fault(
+    "approvals", BAD, "Nobody can decide about jobs of acme that the rule cost_exceeds holds: it needs 2 of the leads"
+)
 def too_few_reviewers(world: World) -> None:
     ApprovalRule.objects.filter(name="cost_exceeds").update(approvals_needed=2)
 
@@ -147,23 +149,23 @@ def ended_job_holds(world: World) -> None:
     )
 
 
-@fault("in-flight", BAD, "have not confirmed it for 10 minutes: ")
+@fault("in-flight", BAD, "Cancelled over 10 minutes ago, but not confirmed by the provider: ")
 def cancellation_unconfirmed(world: World) -> None:
     at_provider(world, cancel_requested_at=timezone.now() - timedelta(minutes=11))
 
 
-@fault("in-flight", BAD, "nobody knows whether their providers have them")
+@fault("in-flight", BAD, "Submitted, but not confirmed by the provider")
 def submission_unconfirmed(world: World) -> None:
     job = world.make_job()
     QueueEntry.objects.create(job=job, provider="local", turn=1.0, unconfirmed_at=timezone.now())
 
 
-@fault("in-flight", WARN, "Strays")
+@fault("in-flight", WARN, "Extra trainings of a job")
 def stray(world: World) -> None:
     at_provider(world, metadata={"stray_of": "x"})
 
 
-@fault("in-flight", WARN, "Nothing was heard of them for half an hour")
+@fault("in-flight", WARN, "No update for half an hour")
 def job_silent(world: World) -> None:
     at_provider(world, last_synced_at=timezone.now() - timedelta(minutes=31))
 

@@ -116,7 +116,7 @@ def test_the_variables_of_simpletuner_and_of_the_file_are_no_mistakes(
         monkeypatch.setenv(name, "x")
     write_config(f"option_lists:\n  simpletuner: {tmp_path}/none  # ${{CLOUDTRAIN_SSO_SECRET}}\n")
     sentences = " ".join(finding.message for finding in examine("configuration").findings)
-    assert "which nothing reads" not in sentences
+    assert "nothing reads it" not in sentences
 
 
 @pytest.mark.slow
@@ -128,7 +128,7 @@ def test_one_with_a_stand_in_for_replicate_that_delivers_here(
         webhook_url=f"{web_server}/", cost_per_second=dict.fromkeys(get_provider("replicate").hardware(), 0.001)
     )
     assert found() == {}
-    assert "is this site's. Nothing has come yet." in examine("webhooks").findings[0].message
+    assert "belongs to this site. No delivery has arrived yet." in examine("webhooks").findings[0].message
     assert [one.message for one in examine("provider-clocks").findings] == ["replicate agrees."]
     monkeypatch.setenv("REPLICATE_API_TOKEN", "r8_revoked")
     assert "providers" in found()
@@ -155,7 +155,7 @@ def test_a_shared_folder_is_marked_by_each_machine(tmp_path: Path, write_config:
     shared_folders.leave_marks()
     process("background", "two")
     (missing, _) = shared_folders.are_shared()
-    assert missing.message == f"{folder} here is not that of two."
+    assert missing.message == f"{folder} here is not the same folder as on two."
     (folder / shared_folders.MARKS / "two").touch()
     assert {one.status for one in shared_folders.are_shared()} == {Status.OK}
     folder.rename(tmp_path / "unmounted")

@@ -55,7 +55,7 @@ class AgeFilter(admin.SimpleListFilter):
     parameter_name = "age"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
-        return [*((key, label) for key, (label, _) in AGES.items()), ("older", "a week and more")]
+        return [*((key, label) for key, (label, _) in AGES.items()), ("older", "a week or more")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
         value = self.value()

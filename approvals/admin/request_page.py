@@ -37,15 +37,15 @@ def how_estimated(job: Job) -> str:
     provider = ProviderConfig.of(job.provider)
     reading, rate = read_config(job.config, job.dataloader_config), rate_of(provider, job.hardware_profile)
     if reading.doubt:
-        return f"Nothing can be estimated: {reading.doubt}"
+        return f"No estimate: {reading.doubt}"
     pace, source = step_range(provider, reading, job.hardware_profile)
     if pace is None:
-        return f"Nothing can be estimated: {source}"
+        return f"No estimate: {source}"
     seconds = f"{pace.low:.3g}" if pace.low == pace.high else f"{pace.low:.3g} to {pace.high:.3g}"
     duration = f"{reading.steps} steps of about {seconds} s ({source})"
     if rate is None:
         return f"{duration}; no price is set for {job.hardware_profile} at {job.provider}."
-    price = f"at ${rate.normalize():f} a second" if rate else "free (own hardware)"
+    price = f"at ${rate.normalize():f} a second" if rate else "$0.00 (own hardware)"
     return f"{duration}, {price} on {job.hardware_profile}."
 
 
@@ -75,7 +75,7 @@ def approvals_text(requirement: Requirement | ApprovalRule) -> str:
 def limit_text(requirement: Requirement | ApprovalRule) -> str:
     """Return what such a job may cost, as a sentence after a blank; empty: the rule sets no limit."""
     limit = requirement.max_cost_usd
-    return "" if limit is None else f" The job may cost ${limit:,.2f} at most."
+    return "" if limit is None else f" Cost limit: ${limit:,.2f}."
 
 
 def _criterion(name: str, value: Any) -> str:
@@ -88,8 +88,8 @@ def limit_of(request: ApprovalRequest) -> str:
     if request.raise_to_usd is not None:
         job = request.job
         may = "any amount" if job.max_cost_usd is None else f"${job.max_cost_usd:,.2f}"
-        return f"running, has cost ${job.cost_usd:,.2f}, may cost {may}, requests ${request.raise_to_usd:,.2f}"
-    return "any amount" if request.up_to_usd is None else f"${request.up_to_usd:,.2f} at most"
+        return f"running, has cost ${job.cost_usd:,.2f} of {may}, requests ${request.raise_to_usd:,.2f}"
+    return "any amount" if request.up_to_usd is None else f"up to ${request.up_to_usd:,.2f}"
 
 
 def last_jobs(request: ApprovalRequest) -> SafeString:

@@ -137,7 +137,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         ends = dict.fromkeys(f"${end:,.2f}" for end in (cost or {}).values())
         return " to ".join(ends) or "unknown"
 
-    @admin.display(description="may cost")
+    @admin.display(description="cost limit")
     def limit(self, request: ApprovalRequest) -> str:
         return request_page.limit_of(request)
 
@@ -153,11 +153,11 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     def how_estimated(self, request: ApprovalRequest) -> str:
         return request_page.how_estimated(request.job)
 
-    @admin.display(description="rules (each counts)")
+    @admin.display(description="rules (all count)")
     def rules(self, request: ApprovalRequest) -> str:
         return request_page.requirements(request)
 
-    @admin.display(description="changed since their last approved config")
+    @admin.display(description="changes since the last approved config")
     def changes(self, request: ApprovalRequest) -> str:
         return request_page.changes(request)
 

@@ -18,7 +18,7 @@ from jobs.statuses import FuseAction
 
 
 class ConditionBody(StrictSerializer):
-    """The criteria of a rule. All that are set must be met; null, "" and false set none."""
+    """The criteria of a rule. All that are set must be met; null, "" and false mean: not set."""
 
     cost_exceeds = serializers.DecimalField(
         max_digits=12, decimal_places=4, min_value=0, allow_null=True, required=False, coerce_to_string=False
@@ -60,7 +60,9 @@ class RuleBody(StrictSerializer):
     approvals_needed = serializers.IntegerField(min_value=1, max_value=10, required=False)
     self_approval = serializers.BooleanField(required=False)
     expires_after_hours = serializers.IntegerField(min_value=1, max_value=MAX_EXPIRY_HOURS, required=False)
-    max_cost_usd = DollarsField(required=False, allow_null=True, help_text="The cost limit of a held job.")
+    max_cost_usd = DollarsField(
+        required=False, allow_null=True, help_text="The cost limit of each job that the rule holds."
+    )
     fuse_action = serializers.ChoiceField(FuseAction.choices, required=False, allow_blank=True)
     fuse_grace_percent = serializers.IntegerField(min_value=0, max_value=100, required=False, allow_null=True)
 
@@ -144,7 +146,7 @@ class JudgementSerializer(serializers.Serializer[Any]):
 
 
 class SubmissionPreviewSerializer(serializers.Serializer[Any]):
-    """The judgements of all rules. Each that holds counts: `rule` is the first of them, `reason` has all reasons."""
+    """The judgements of all rules. Every rule that holds the job counts: `rule` is the first of them."""
 
     requires_approval = serializers.BooleanField()
     rule = serializers.CharField(allow_null=True)
@@ -169,9 +171,9 @@ class BackTestSerializer(serializers.Serializer[BackTest]):
     days = serializers.IntegerField()
     looked_at = serializers.IntegerField()
     would_have_held = serializers.SerializerMethodField()
-    cost_usd = serializers.FloatField(source="cost", help_text="What is known of it.")
+    cost_usd = serializers.FloatField(source="cost", help_text="The known part of the cost.")
     jobs_beyond_limit = serializers.IntegerField(
-        source="beyond_limit", help_text="They cost more than the draft's max_cost_usd."
+        source="beyond_limit", help_text="Those that cost more than the draft's max_cost_usd."
     )
     jobs_of_unknown_cost = serializers.IntegerField(source="of_unknown_cost")
     jobs = HeldJobSerializer(source="shown", many=True)
@@ -183,7 +185,7 @@ class BackTestSerializer(serializers.Serializer[BackTest]):
 class PreviewSerializer(serializers.Serializer[Any]):
     """The result for the submission, for the rule, or for both.
 
-    `other_rules` are the rules in force that may hold a job together with the draft: each counts beside it.
+    `other_rules` are the rules in force that can hold a job together with the draft: all of them count.
     """
 
     submission = SubmissionPreviewSerializer(required=False)

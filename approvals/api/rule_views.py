@@ -50,7 +50,7 @@ class RuleViewSet(ViewSet):
     @extend_schema(request=RuleBody, responses={201: StoredRuleSerializer})
     @needs(Scope.ADMINISTER)
     def create(self, request: Request) -> Response:
-        """Make a rule."""
+        """Create a rule."""
         values = _rule_values(request)
         if "name" not in values:
             raise serializers.ValidationError({"type": "Give the rule a name."})
@@ -79,9 +79,9 @@ class RuleViewSet(ViewSet):
     @action(methods=["post"], detail=False, throttle_classes=[Previews])
     @needs(Scope.READ)
     def preview(self, request: Request) -> Response:
-        """Try out rules.
+        """Preview what rules would hold.
 
-        The rules in force on a submission, a draft of a rule on the jobs of the last 30 days, or both.
+        Tries the rules in force on a submission, a draft of a rule on the jobs of the last 30 days, or both.
         """
         body = checked(PreviewBody, request.data)
         answer: dict[str, Any] = {}

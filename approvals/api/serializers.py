@@ -40,7 +40,7 @@ class DecisionBody(StrictSerializer):
 
 
 class CommentBody(StrictSerializer):
-    """A comment, which decides nothing."""
+    """A comment without a decision."""
 
     text = serializers.CharField(max_length=MAX_NOTES_CHARS)
 
@@ -48,7 +48,9 @@ class CommentBody(StrictSerializer):
 class ApproveBody(DecisionBody):
     """An approval, and what the job may cost at most."""
 
-    up_to_usd = DollarsField(default=None, allow_null=True, help_text="The job is cancelled before it costs more.")
+    up_to_usd = DollarsField(
+        default=None, allow_null=True, help_text="The job's cost limit: it is cancelled before it costs more."
+    )
 
 
 class RejectionBody(DecisionBody):
@@ -107,7 +109,7 @@ class RequirementSerializer(serializers.Serializer[Requirement]):
 
 
 class DecisionSerializer(serializers.Serializer[Decision]):
-    """One person's decision. Its rules are those for which an approval counts."""
+    """One person's decision, and the rules for which it counts as an approval."""
 
     by = serializers.CharField(source="name")
     verdict = serializers.ChoiceField(choices=Verdict.choices)
@@ -132,11 +134,12 @@ class CommentSerializer(serializers.Serializer[JobEvent]):
 
 
 class ApprovalSerializer(serializers.Serializer[ApprovalRequest]):
-    """An approval request that `with_changes` has given its `config_changes` and `comments`.
+    """An approval request.
 
     Every one of its rules counts. `rule` is the first of them, `approvals_needed` the largest number that one needs.
     """
 
+    # `with_changes` adds `config_changes` and `comments`.
     id = serializers.IntegerField()
     job_id = serializers.CharField()
     status = serializers.ChoiceField(choices=RequestStatus.choices)

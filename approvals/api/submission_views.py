@@ -41,7 +41,7 @@ KEY_PARAMETER = OpenApiParameter(
     "Idempotency-Key",
     {"type": "string", "maxLength": MAX_KEY_CHARS},
     OpenApiParameter.HEADER,
-    description="Of two submissions under one key within 24 hours, the second gives the job of the first.",
+    description="A second request with the same key within 24 hours returns the job of the first.",
 )
 
 
@@ -75,7 +75,7 @@ class HoldSerializer(serializers.Serializer[Hold]):
 
 
 class OutlookSerializer(serializers.Serializer[Outlook]):
-    """The strictest budget's answer to a job. `left_usd` is null where that is not for the asker to know."""
+    """Whether the strictest budget allows a job. `left_usd` is null if you may not see it."""
 
     sentence = serializers.CharField()
     left_usd = serializers.FloatField(source="left", allow_null=True)
@@ -83,7 +83,7 @@ class OutlookSerializer(serializers.Serializer[Outlook]):
 
 
 class ForecastSerializer(serializers.Serializer[Forecast]):
-    """The forecast of a dry run: of cost and time the upper end, by which rules go, and the range with its source.
+    """The forecast of a dry run. Cost and time are the upper ends of their ranges: rules use these.
 
     A job that a rule would hold has no expected wait.
     """
@@ -104,7 +104,7 @@ class ForecastSerializer(serializers.Serializer[Forecast]):
     estimated_wait_seconds = serializers.SerializerMethodField()
     waiting_reason = serializers.SerializerMethodField()
     budget = OutlookSerializer(source="start.budget", allow_null=True)
-    refusal = OptionalTextField(help_text="The limit by which it would be refused now; it is one of the warnings too.")
+    refusal = OptionalTextField(help_text="The limit that would refuse the job now. It is also among the warnings.")
     warnings = serializers.ListField(child=serializers.CharField())
     config_warnings = FindingSerializer(many=True, source="findings")
     changes = ChangesSerializer(allow_null=True)
@@ -146,7 +146,7 @@ class SubmissionViewSet(ViewSet):
     def submit(self, request: Request) -> Response:
         """Submit a job.
 
-        200 stands for the replay of an idempotency key, and for a dry run.
+        Returns 200 for a dry run and for a repeated idempotency key.
         """
         provider = checked(SubmitQuery, request.query_params).get("provider", "")
         body = checked(SubmitBody, request.data)
@@ -167,7 +167,7 @@ class SubmissionViewSet(ViewSet):
     @action(methods=["post"], detail=True)
     @needs(Scope.SUBMIT)
     def retry(self, request: Request, job_id: str) -> Response:
-        """Run a failed or cancelled job once more."""
+        """Retry a failed or cancelled job."""
         job = find_own_job(request.user, job_id)
         if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
             raise Conflict(f"The job is {job.status}: only failed and cancelled jobs can be retried.")

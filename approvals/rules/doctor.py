@@ -32,7 +32,7 @@ def decidable() -> Iterator[Finding]:
             if held and all(_is_stuck(people, rule, organization.pk, user) and user not in superusers for user in held):
                 found = warn if superusers else bad
                 yield found(
-                    f"What the rule {rule.name} holds in {organization} can't be decided: it needs "
+                    f"Nobody can decide about jobs of {organization} that the rule {rule.name} holds: it needs "
                     f"{rule.approvals_needed} of the {who_decides(rule)}.",
                     full_link(f"/organizations/{organization}/settings/members"),
                 )

@@ -20,7 +20,7 @@ def backups() -> Iterator[Finding]:
     """Check that the newest backup is younger than a day, where one was made or somebody said where they are."""
     place = settings.BACKUP_DIR or recorded_place(settings.DATA_DIR)
     if not place:
-        yield skipped("Nobody has said where backups are (CLOUDTRAIN_BACKUP_DIR), and none was made.")
+        yield skipped("No backup folder is set (CLOUDTRAIN_BACKUP_DIR), and no backup was made.")
         return
     folder = Path(place)
     try:
@@ -39,4 +39,4 @@ def backups() -> Iterator[Finding]:
             f"The newest backup in {folder} is {age / DAY_SECONDS:.1f} days old.", "systemctl list-timers, crontab -l"
         )
     else:
-        yield ok(f"The newest is {age / 3600:.0f} h old.")
+        yield ok(f"The newest backup is {age / 3600:.0f} h old.")

@@ -86,7 +86,7 @@ def read_manifest(folder: Path) -> Manifest:
         values: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
         number = values["format"]
     except FileNotFoundError:
-        raise BackupError(f"{folder} is no whole backup: it has no {MANIFEST}.") from None
+        raise BackupError(f"{folder} is not a complete backup: it has no {MANIFEST}.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BackupError(f"{folder / MANIFEST} can't be read: {error}.") from None
     if number != FORMAT:

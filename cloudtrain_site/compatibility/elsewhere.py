@@ -20,7 +20,7 @@ from cloudtrain_site.models import Scope
 
 
 class NotHereError(exceptions.APIException):
-    """There is no such thing here, and another way to what it is for."""
+    """This site has no such thing. `detail` says what to use instead."""
 
     status_code = 501
     default_code = "not_here"

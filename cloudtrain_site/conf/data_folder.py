@@ -76,8 +76,8 @@ def usable(data_dir: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigurationError(
-            f"The data folder {data_dir} can't be used ({reason}). Make it a folder that this account may write to, "
-            "or set SIMPLETUNER_DATA_DIR to one."
+            f"The data folder {data_dir} can't be used ({reason}). Let this account write to it, or set "
+            "SIMPLETUNER_DATA_DIR to another folder."
         ) from None
 
 

@@ -53,7 +53,7 @@ class Environment(environ.Env):  # type: ignore[misc]
             return [str(ipaddress.ip_network(network, strict=False)) for network in texts]
         except ValueError:
             raise ConfigurationError(
-                f"{name} must be addresses or networks like 10.0.0.0/8, separated by blanks or commas."
+                f"{name} must be addresses or networks such as 10.0.0.0/8, separated by spaces or commas."
             ) from None
 
     def database(self, name: str, default: str) -> dict[str, Any]:

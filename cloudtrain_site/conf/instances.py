@@ -60,7 +60,7 @@ def _word(what: str, *, is_required: bool = False) -> Kind:
 
 def _profiles(keys: Schema) -> Named:
     return Named(
-        "names of hardware profiles, at most 40 letters, digits, single blanks, `_`, `-`, `.` and `+`",
+        "names of hardware profiles, at most 40 letters, digits, single spaces, `_`, `-`, `.` and `+`",
         re.compile(r"(?=.{1,40}\Z)[A-Za-z0-9][A-Za-z0-9_.+-]*(?: [A-Za-z0-9_.+-]+)*"),
         {
             "gpus": whole_number(0, 1024),

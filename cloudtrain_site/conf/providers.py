@@ -65,7 +65,7 @@ class Secret:
         """
         secret = self.read_bytes().decode("utf-8", "replace").strip()
         if not is_one_word(secret):
-            raise ConfigurationError(f"{self.file} holds no token: that is one word of letters, digits and signs.")
+            raise ConfigurationError(f"{self.file} does not contain a token (one word of letters, digits and signs).")
         register_secret(secret, source=str(self.file or ""))
         return secret
 

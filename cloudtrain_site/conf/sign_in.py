@@ -120,7 +120,7 @@ def _issuer() -> Kind:
             raise ValueError
         return text.value
 
-    allowed = "the provider's issuer as its tokens have it: https:// with a host and maybe a path"
+    allowed = "the provider's issuer as its tokens have it: https:// with a host and optionally a path"
     return Kind(allowed, read, is_required=True)
 
 

@@ -90,7 +90,7 @@ def short_text(longest: int) -> Kind:
 
 def address(*, is_required: bool = False) -> Kind:
     """Accept scheme, host and port of an HTTP API; the value ends without a slash."""
-    allowed = "http:// or https:// with a host and maybe a port, without a path, user or password"
+    allowed = "http:// or https:// with a host and optionally a port, without a path, user or password"
     return Kind(allowed, lambda text: _base_of(text.value), is_required=is_required)
 
 

@@ -133,7 +133,9 @@ class YamlSource:
         except OSError as error:
             raise ConfigurationError(f"{self.path} can't be read: {error.strerror or error}.") from None
         if len(content) > MAX_BYTES:
-            raise ConfigurationError(f"{self.path} is larger than {MAX_BYTES // 1024} KB, which no configuration is.")
+            raise ConfigurationError(
+                f"{self.path} is larger than {MAX_BYTES // 1024} KB, more than a configuration file may have."
+            )
         try:
             return content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -149,9 +151,9 @@ class YamlSource:
             rows = text.splitlines()
             indent = re.match(r"\s*", rows[line] if line < len(rows) else "")
             if indent and "\t" in indent[0]:
-                self.refuse(line + 1, "a tab stands where only spaces may; indent with spaces")
+                self.refuse(line + 1, "a tab is used where only spaces are allowed; indent with spaces")
             problem = str(error.problem or error.context).removeprefix("but ")
-            self.refuse(line + 1, f"this is not the YAML that is read here: {problem}")
+            self.refuse(line + 1, f"this YAML is not supported: {problem}")
         except yaml.reader.ReaderError as error:
             line = text[: error.position].count("\n") + 1
             self.refuse(line, "there is a control character; remove it")
@@ -178,7 +180,7 @@ class YamlSource:
 
     def _note_line(self, lines: dict[str, int], key: str, node: yaml.Node, prefix: str) -> None:
         if key in lines:
-            self.refuse(_line(node), f"`{prefix}{key}` is given a second time; line {lines[key]} has it too")
+            self.refuse(_line(node), f"`{prefix}{key}` is repeated; line {lines[key]} has it too")
         lines[key] = _line(node)
 
     def _read(
@@ -214,9 +216,7 @@ class YamlSource:
         if name in section.taken:
             self.refuse(_line(node), f"`{prefix}{name}` can't be chosen: {section.taken[name]}")
         if name not in section.fixed and not section.pattern.fullmatch(name):
-            self.refuse(
-                _line(node), f"`{prefix}{_short(name)}` is no name that may stand here; allowed are {section.allowed}"
-            )
+            self.refuse(_line(node), f"`{prefix}{_short(name)}` is not an allowed name; allowed are {section.allowed}")
         return name
 
     def _content(self, node: yaml.Node, section: Named, key: str) -> Any:
@@ -249,9 +249,9 @@ class YamlSource:
     def _value(self, node: yaml.Node, kind: Kind, key: str) -> Any:
         line = _line(node)
         if not _STANDARD_TAG.fullmatch(node.tag):
-            self.refuse(line, f"`{key}` has the tag {_short(node.tag)}, which means nothing here; remove it")
+            self.refuse(line, f"`{key}` has the tag {_short(node.tag)}, which is not supported; remove it")
         if isinstance(node, yaml.ScalarNode) and _is_empty(node):
-            self.refuse(line, f"`{key}` has no value; it must be {kind.allowed}, or the line be removed")
+            self.refuse(line, f"`{key}` has no value; it must be {kind.allowed}, or remove the line")
         text: Text | list[Text]
         if kind.is_list and isinstance(node, yaml.SequenceNode):
             text = [self._item(item, kind, key) for item in node.value]

@@ -25,7 +25,7 @@ _running = threading.Lock()
 def run_apart(only: Sequence[str] = ()) -> dict[str, Any]:
     """Return what `doctor --json` prints. Raises Conflict when it runs already in this process, or does not end."""
     if not _running.acquire(blocking=False):
-        raise Conflict("The checks are being run already. Wait for their end.")
+        raise Conflict("The checks are already running. Wait until they finish.")
     try:
         lend_connection()
         return _run([part for name in only for part in ("--only", name)])

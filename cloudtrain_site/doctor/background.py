@@ -40,12 +40,12 @@ def tasks() -> Iterator[Finding]:
     least = Conf.TIMEOUT * (2 + Conf.QUEUE_LIMIT / Conf.WORKERS)
     if least >= Conf.RETRY:
         yield bad(
-            f"A task is handed out again after {Conf.RETRY} s, but a fetched one may wait and run for {least:.0f} s: "
+            f"Tasks are retried after {Conf.RETRY} s, but a fetched one may wait and run for {least:.0f} s: "
             "some run twice.",
             f'Q_CLUSTER["retry"] = {least + 60:.0f} in the settings',
         )
     if not Conf.ACK_FAILURES or Conf.MAX_ATTEMPTS < 1:
-        yield bad("A task that fails is tried for ever.", 'Q_CLUSTER["ack_failures"] = True, ["max_attempts"] = 3')
+        yield bad("A failing task is retried forever.", 'Q_CLUSTER["ack_failures"] = True, ["max_attempts"] = 3')
     state, message = broker(timezone.now())
     yield ok(message) if state == HEALTHY else bad(message, START)
 
@@ -70,8 +70,8 @@ def versions() -> Iterator[Finding]:
     living = [one for one in reports if not one.is_silent]
     outdated = sorted({f"{one.role} on {one.machine}" for one in living if one.is_outdated})
     if outdated:
-        yield warn(f"Not the newest code is run by {', '.join(outdated)}.", "systemctl restart cloudtrain (there)")
+        yield warn(f"Older code is running on {', '.join(outdated)}.", "systemctl restart cloudtrain (there)")
     if silent := sorted(silent_machines(reports)):
-        yield warn(f"No heartbeat has come lately from {', '.join(silent)}.", f"{COMMAND} machines")
+        yield warn(f"No recent heartbeat from {', '.join(silent)}.", f"{COMMAND} machines")
     if len({one.version for one in living}) == 1:
         yield ok(f"{living[0].version} everywhere.")

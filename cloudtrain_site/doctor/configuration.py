@@ -54,15 +54,15 @@ def site_settings() -> Iterator[Finding]:
         yield bad("DEBUG is on: error pages show the code and settings to everybody.", "DEBUG=false")
     if "*" in settings.ALLOWED_HOSTS:
         yield warn(
-            "ALLOWED_HOSTS takes every name: links in mails may lead elsewhere.", f"ALLOWED_HOSTS={_host() or 'HOST'}"
+            "ALLOWED_HOSTS allows every name: links in mails can lead elsewhere.", f"ALLOWED_HOSTS={_host() or 'HOST'}"
         )
     address = set_address()
     if not address:
-        yield ok("No public address is set: the site is for this machine.")
+        yield ok("No public address is set: only this machine can use the site.")
         return
     if "://" not in address:
         yield bad(
-            f"CSRF_TRUSTED_ORIGINS has {address} without its scheme: no form is taken from there.",
+            f"CSRF_TRUSTED_ORIGINS has {address} without its scheme: forms from there are refused.",
             f"CSRF_TRUSTED_ORIGINS=https://{address}",
         )
         return
@@ -72,7 +72,7 @@ def site_settings() -> Iterator[Finding]:
         yield from _deployment()
     elif _host() not in LOCAL_HOSTS:
         yield warn(
-            f"{address} is plain HTTP: passwords and keys can be read on their way.",
+            f"{address} is plain HTTP: passwords and keys can be read in transit.",
             f"Put a proxy with TLS before the site, and set CSRF_TRUSTED_ORIGINS=https://{_host()}",
         )
 
@@ -107,9 +107,11 @@ def valid() -> Iterator[Finding]:
             continue
         near = _nearest(name, known)
         if near:
-            yield warn(f"The environment has {name}, which nothing reads.", f"{near}=... (and without {name})")
+            yield warn(
+                f"The environment variable {name} is set, but nothing reads it.", f"{near}=... (and without {name})"
+            )
         elif name.startswith("CLOUDTRAIN_"):
-            yield warn(f"The environment has {name}, which nothing reads.", f"unset {name}")
+            yield warn(f"The environment variable {name} is set, but nothing reads it.", f"unset {name}")
     path = _file()
     yield ok(f"{path} is valid." if path else "There is no configuration file: the defaults are in force.")
 

@@ -52,7 +52,7 @@ def answers() -> Iterator[Finding]:
     if failure:
         yield bad(f"{failure.heading} ({place_of_database()}).", failure.remedy)
     if milliseconds > SLOW_MS:
-        yield warn(f"{shown} takes {milliseconds:.1f} ms for a round trip.", "Move the database nearer to the site.")
+        yield warn(f"{shown} takes {milliseconds:.1f} ms for a round trip.", "Move the database closer to the site.")
     yield ok(f"{shown} answers in {milliseconds:.2f} ms.")
 
 
@@ -78,7 +78,7 @@ def migrations() -> Iterator[Finding]:
         yield bad(f"{len(missing)} migrations are not applied: {names}.", f"{COMMAND} migrate")
     if newer := newer_migrations(loader.applied_migrations, loader.disk_migrations):
         names = ", ".join(newer[:5])
-        yield bad(f"The database is of a newer version than this code: it has {names}.", "git pull && make install")
+        yield bad(f"The database is from a newer version than this code: it has {names}.", "git pull && make install")
     yield ok(f"{len(loader.disk_migrations)} migrations are known.")
 
 

@@ -18,17 +18,17 @@ def reach_streams() -> Iterator[Finding]:
     """Check that web processes read this database, and with PostgreSQL that its notices come."""
     web = living_processes(WEB).count()
     if not web:
-        yield skipped("No web process with this database lives.")
+        yield skipped("No web process with this database is running.")
         return
     if connection.vendor != "postgresql":
         yield ok(f"{web} web process{'es' if web > 1 else ''} read this database.")
         return
     if _is_notice_heard():
-        yield ok("PostgreSQL tells of events at once.")
+        yield ok("PostgreSQL passes events on at once.")
     else:
         yield warn(
-            f"PostgreSQL's notices don't come: pages hear of changes up to {LISTENING_POLL_SECONDS:g} s late.",
-            "Connect to PostgreSQL itself by DATABASE_URL, or set pool_mode = session in pgbouncer.ini",
+            f"PostgreSQL's notifications don't arrive: pages show changes up to {LISTENING_POLL_SECONDS:g} s late.",
+            "Connect to PostgreSQL directly in DATABASE_URL, or set pool_mode = session in pgbouncer.ini",
         )
 
 

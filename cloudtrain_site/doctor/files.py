@@ -53,7 +53,7 @@ def data_folder() -> Iterator[Finding]:
     key = folder / KEY_FILE
     with suppress(FileNotFoundError):
         if stat.S_IMODE(key.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
-            yield bad(f"Others than the site's account may use {key}.", f"chmod 600 {_quoted(key)}")
+            yield bad(f"Other accounts than the site's can access {key}.", f"chmod 600 {_quoted(key)}")
     yield ok(f"{folder} is writable.")
 
 
@@ -72,7 +72,7 @@ def disk_room() -> Iterator[Finding]:
         elif free < (4 if mount.kind in MEMORY else 10) * largest:
             where = "in memory" if mount.kind in MEMORY else f"on {mount.point}"
             yield warn(
-                f"{folder} has {as_size(free)} free for {label} {where}: a few uploads fill it.",
+                f"{folder} has {as_size(free)} free for {label} {where}: a few uploads would fill it.",
                 "TMPDIR=/var/tmp" if mount.kind in MEMORY else f"df -h {_quoted(folder)}",
             )
         if inodes is not None and inodes < FEW_INODES:

@@ -7,7 +7,7 @@ from cloudtrain_site.doctor.findings import Status
 from cloudtrain_site.doctor.runs import examine
 from cloudtrain_site.extensions import doctor_checks
 
-WELL = "The quick checks of the deployment find nothing."
+WELL = "The quick checks of the deployment found no problems."
 
 
 def warning() -> str:
@@ -16,4 +16,4 @@ def warning() -> str:
     found = [name for name in names if examine(name).status in (Status.WARN, Status.BAD)]
     if not found:
         return ""
-    return f"Found something: {', '.join(found)}. `{COMMAND} doctor`, or the page Site, Checks, says what mends it."
+    return f"Problems found: {', '.join(found)}. `{COMMAND} doctor`, or the page Site, Checks, shows how to fix them."

@@ -32,12 +32,12 @@ def secret_key() -> Iterator[Finding]:
     if len(key) < SHORTEST or len(set(key)) < FEWEST_CHARACTERS:
         yield bad(f"SECRET_KEY has {len(key)} characters: it can be guessed.", NEW_KEY)
     elif any(word in key.lower() for word in OF_EXAMPLES):
-        yield bad("SECRET_KEY is one of an example.", NEW_KEY)
+        yield bad("SECRET_KEY is copied from an example.", NEW_KEY)
     own = key_digest()
     others = {one.machine for one in living_processes() if one.key_digest not in ("", own)}
     if others:
         yield bad(
-            f"Another SECRET_KEY than here is used on {', '.join(sorted(others))}: tasks and sessions of the one are "
+            f"Another SECRET_KEY is in use on {', '.join(sorted(others))}: tasks and sessions of one machine are "
             "refused by the other.",
             "Set the same SECRET_KEY on all machines, and restart them.",
         )
@@ -57,7 +57,7 @@ def sealed_secrets() -> Iterator[Finding]:
         lost = sum(not opens(text, keys()) for text in sample.values())
         if lost:
             yield bad(
-                f"{lost} of {len(sample)} samples of {label} don't open: the key that sealed them is missing.",
-                "Put the former key into SECRET_KEY_FALLBACKS, and restart the site.",
+                f"{lost} of {len(sample)} samples of {label} can't be decrypted: their key is missing.",
+                "Add the former key to SECRET_KEY_FALLBACKS, and restart the site.",
             )
-    yield ok(f"{looked_at} samples were opened." if looked_at else "Nothing is sealed.")
+    yield ok(f"{looked_at} samples were decrypted." if looked_at else "Nothing is encrypted.")

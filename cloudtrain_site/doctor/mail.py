@@ -21,7 +21,7 @@ def goes_out() -> Iterator[Finding]:
     if sentence := what_is_wrong():
         yield warn(sentence, URL)
     if settings.EMAIL_BACKEND != SMTP:
-        yield skipped("No mail server is set (EMAIL_URL): notices are on the pages alone.")
+        yield skipped("No mail server is set (EMAIL_URL): notices are shown on the pages only.")
         return
     place = f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT}"
     server = get_connection(timeout=TIMEOUT_SECONDS)
@@ -30,11 +30,11 @@ def goes_out() -> Iterator[Finding]:
         server.close()
     except (OSError, smtplib.SMTPException) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        yield bad(f"The mail server {place} does not take our account: {reason}.", URL)
+        yield bad(f"The mail server {place} does not accept the account: {reason}.", URL)
         return
     if settings.DEFAULT_FROM_EMAIL.endswith("@localhost"):
         yield warn(
-            f"Mails come from {settings.DEFAULT_FROM_EMAIL}, which servers refuse.",
+            f"Mails come from {settings.DEFAULT_FROM_EMAIL}, which mail servers refuse.",
             "DEFAULT_FROM_EMAIL=cloudtrain@YOUR.DOMAIN",
         )
-    yield ok(f"{place} takes our account.")
+    yield ok(f"{place} accepts the account.")

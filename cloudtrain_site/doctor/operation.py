@@ -26,7 +26,7 @@ LIMITS = "/proc/{pid}/limits"
 def static_files() -> Iterator[Finding]:
     """Check that a proxy that serves static files has those of this version. The site collects its own at a start."""
     if not settings.STATIC_ROOT:
-        yield skipped("The site collects and serves its own (STATIC_ROOT is not set).")
+        yield skipped("The site serves its own static files (STATIC_ROOT is not set).")
         return
     collected = HashedFiles(location=settings.STATIC_ROOT)
     mend = f"{COMMAND} collectstatic --noinput"
@@ -48,7 +48,7 @@ def log_file() -> Iterator[Finding]:
     named = os.environ.get("SIMPLETUNER_LOG_FILE")
     path = path_of(named) if named else settings.DATA_DIR / "cloudtrain.log"
     if not path.is_file():
-        yield skipped("The log goes to the standard output." if not named else f"{path} is not there yet.")
+        yield skipped("The log goes to the standard output." if not named else f"{path} does not exist yet.")
         return
     if not os.access(path, os.W_OK, effective_ids=True):
         yield bad(
@@ -72,15 +72,15 @@ def open_files() -> Iterator[Finding]:
         if (limit := _open_files_of(pid)) is not None:
             limits[pid] = limit
     if not limits:
-        yield skipped("No web process lives on this machine.")
+        yield skipped("No web process is running on this machine.")
         return
     fewest = min(limits.values())
     if fewest < FEWEST_FILES:
         yield warn(
-            f"A web process may open {fewest:,} files: with more open pages requests are refused.",
+            f"A web process can open only {fewest:,} files: with more open pages, requests are refused.",
             "LimitNOFILE=8192 in the service's [Service]",
         )
-    yield ok(f"A web process may open {fewest:,} files.")
+    yield ok(f"A web process can open {fewest:,} files.")
 
 
 def _open_files_of(pid: int) -> int | None:

@@ -88,7 +88,7 @@ def address() -> Iterator[Finding]:
             ends = connection.certificate_ends
     except ssl.SSLError as error:
         reason = getattr(error, "verify_message", "") or error.reason or "no TLS"
-        yield bad(f"Browsers refuse the certificate of {where}: {reason}.", "certbot renew, or name the host in it")
+        yield bad(f"Browsers refuse the certificate of {where}: {reason}.", "certbot renew, or add the host to it")
         return
     except (OSError, http.client.HTTPException) as error:
         yield skipped(f"{where} can't be reached from here: {_reason(error)}.")
@@ -110,7 +110,7 @@ def _not_ours(where: str, status: int, headers: http.client.HTTPMessage) -> Find
     if status in REDIRECTS:
         target = urlsplit(headers.get("Location", ""))
         return bad(
-            f"{where} redirects to {target.scheme}://{target.netloc}: forms and links of the site go astray.",
+            f"{where} redirects to {target.scheme}://{target.netloc}: the site's forms and links break.",
             f"CSRF_TRUSTED_ORIGINS={target.scheme}://{target.netloc}",
         )
     if status in (502, 503, 504):
@@ -147,21 +147,21 @@ def client() -> Iterator[Finding]:
         connection.connect()
         own, own_port = connection.sock.getsockname()[:2]
         seen = seen_in(connection.ask(LIVE, token).headers.get(ANSWER_HEADER), token)
-    yield skipped("The site did not say what it sees.") if seen is None else of_client(seen, (own, own_port))
+    yield skipped("The site did not report what it sees.") if seen is None else of_client(seen, (own, own_port))
 
 
 def of_client(seen: Seen, own: tuple[str, int]) -> Finding:
     """Return what it means that the site sees our connection, from the address and port `own`, so."""
     if (seen.peer, seen.peer_port) == own:
-        return ok("No proxy is between.")
+        return ok("There is no proxy in between.")
     if not seen.forwarded_for:
         return bad(
-            f"Everybody seems to come from {seen.peer}: the proxy there doesn't say for whom it asks.",
+            f"All requests seem to come from {seen.peer}: the proxy there doesn't pass on clients' addresses.",
             "proxy_set_header X-Forwarded-For $remote_addr;",
         )
     if seen.client == seen.peer and seen.peer not in (*LOOPBACK, own[0]):
         return bad(
-            f"Everybody seems to come from {seen.peer}: the proxy there is not trusted.",
+            f"All requests seem to come from {seen.peer}: the proxy there is not trusted.",
             f"CLOUDTRAIN_TRUSTED_PROXIES={seen.peer}",
         )
     return ok(f"This command comes from {seen.client}.")
@@ -176,7 +176,7 @@ def event_stream() -> Iterator[Finding]:
         try:
             answer = connection.ask(EVENTS, new_token())
             if answer.status != http.client.OK:
-                yield bad(f"The proxy or the site answers {answer.status} to {EVENTS}.", "Look into the proxy's log.")
+                yield bad(f"The proxy or the site answers {answer.status} to {EVENTS}.", "Check the proxy's log.")
                 return
             if not _arrives(answer, "stream-open"):
                 yield _held_up("What the site streams")
@@ -212,7 +212,7 @@ def _arrives(answer: http.client.HTTPResponse, text: str) -> bool:
 
 def _held_up(what: str) -> Finding:
     return bad(
-        f"{what} does not arrive within {STEP_SECONDS:g} s: the proxy keeps it back, and pages show no changes.",
+        f"{what} does not arrive within {STEP_SECONDS:g} s: the proxy holds it back, so pages show no changes.",
         "proxy_buffering off; proxy_read_timeout 75s; in the proxy's location /api/events",
     )
 
@@ -226,7 +226,7 @@ def uploads() -> Iterator[Finding]:
             with visit() as connection:
                 status = connection.first_line_for(path, size).split(b" ")[1:2]
         except OSError:
-            yield skipped("The proxy says nothing before it has the body.")
+            yield skipped("The proxy answers only once it has the whole body.")
             continue
         if status == [b"413"]:
             yield bad(

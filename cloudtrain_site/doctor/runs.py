@@ -67,7 +67,7 @@ def examine_all(names: Iterable[str]) -> Iterator[Examination]:
 def _why_skipped(needed: str, examined: Mapping[str, Status]) -> str:
     status = examined.get(needed)
     if status == Status.BAD:
-        return f"It can't be checked before {needed} is mended."
+        return f"It can't be checked until {needed} is fixed."
     return f"{needed} was skipped too." if status == Status.SKIPPED else ""
 
 
@@ -87,8 +87,8 @@ def _in_time(name: str, check: DoctorCheck) -> Examination:
     if answers:
         return answers[0]
     hangs = bad(
-        f"It did not end within {DEADLINE_SECONDS:g} s: the disk, the database or the server that it asks hangs.",
-        "Look at the mounts (`mount`), the load (`uptime`) and the network of this machine.",
+        f"It did not end within {DEADLINE_SECONDS:g} s: the disk, the database or the server that it asks may hang.",
+        "Check the mounts (`mount`), the load (`uptime`) and the network of this machine.",
     )
     return _examination(name, check, [hangs], DEADLINE_SECONDS)
 

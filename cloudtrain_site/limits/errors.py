@@ -9,7 +9,7 @@ from cloudtrain_site.limits.uses import note_refusal
 
 
 class LimitReachedError(RecordedError):
-    """A person has as much of something as one person may, or asked too often; `Retry-After` says when to try again."""
+    """A limit per person is reached, or too many requests. `Retry-After` says when to try again."""
 
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
     default_code = "limit_reached"

@@ -92,7 +92,7 @@ def _database() -> tuple[str, str]:
     if failure := write_failure():
         return UNHEALTHY, f"{failure.heading}. {failure.remedy}"
     if failure := lately_met(REFUSAL_SHOWN_SECONDS):
-        return DEGRADED, f"{failure.heading}: a request could not be saved lately. {failure.remedy}"
+        return DEGRADED, f"{failure.heading}: a request could not be saved recently. {failure.remedy}"
     return HEALTHY, f"{connection.display_name} answers."
 
 
@@ -168,7 +168,7 @@ class HealthSerializer(serializers.Serializer[Any]):
     """The status of the site, and of each of its components."""
 
     status = serializers.ChoiceField(choices=ORDER)
-    uptime_seconds = serializers.FloatField(help_text="Of the web process that answers.")
+    uptime_seconds = serializers.FloatField(help_text="How long the answering web process has run.")
     components = ComponentSerializer(many=True)
 
 
@@ -188,14 +188,14 @@ class HealthView(APIView):
             OpenApiParameter(
                 "include_replicate",
                 bool,
-                description="Accepted for older clients: `replicate` is always among them.",
+                description="Has no effect: `replicate` is always included. Older clients send it.",
             )
         ],
     )
     def get(self, request: Request) -> Response:
-        """Show how every part of the system is doing.
+        """Show the health of the site and its components.
 
-        200, whatever the status is: the question was answered.
+        Returns 200 whatever the status is.
         """
         return rendered(HealthSerializer, report(components(timezone.now())))
 
@@ -217,7 +217,7 @@ class LiveView(APIView):
 
     @extend_schema(operation_id="health_live", responses=ProbeSerializer, auth=[])
     def get(self, request: Request) -> Response:
-        """Tell whether the process answers at all."""
+        """Check that the process answers."""
         response = rendered(ProbeSerializer, {"status": "alive"})
         echo.tell(request._request, response, process_key(WEB))
         return response
@@ -235,7 +235,7 @@ class ReadyView(APIView):
         responses={200: ProbeSerializer, 503: ProbeSerializer},
     )
     def get(self, request: Request) -> Response:
-        """Tell whether requests can be served."""
+        """Check that requests can be served."""
         reason = _reason_not_ready()
         if reason:
             return rendered(ProbeSerializer, {"status": reason}, status.HTTP_503_SERVICE_UNAVAILABLE)

@@ -13,7 +13,7 @@ from cloudtrain_site.monitoring.process_heartbeats import SILENT_AFTER, database
 
 #: Leases and deadlines are compared with the clocks of all machines.
 MAX_CLOCK_OFFSET_SECONDS = 5.0
-REMEDY = f"The page Machines and `{COMMAND} machines` tell which."
+REMEDY = f"The page Machines and `{COMMAND} machines` show which."
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def warning() -> str:
     sentences = [
         _counted(silent_machines(reports), ("has", "have"), silence),
         _counted(clocks_off, ("has", "have"), off),
-        _counted(outdated, ("runs", "run"), "other code than the newest: update and restart it there"),
+        _counted(outdated, ("runs", "run"), "older code: update and restart it there"),
     ]
     shown = [sentence for sentence in sentences if sentence]
     return " ".join([*shown, REMEDY]) if shown else ""

@@ -99,7 +99,7 @@ class PrometheusView(APIView):
 
     @extend_schema(operation_id="metrics_prometheus", responses={(200, "text/plain"): OpenApiTypes.STR})
     def get(self, request: Request) -> Response:
-        """Count everything, as Prometheus's text."""
+        """Show metrics in Prometheus's text format."""
         asker = request.user if request.user.is_authenticated else User(is_superuser=True)
         text = generate_latest(Scrape(asker))
         return Response(text, content_type=CONTENT_TYPE_LATEST)

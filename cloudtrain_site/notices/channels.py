@@ -151,7 +151,7 @@ def _check_list(addresses: Sequence[str]) -> str:
         try:
             validate_email(address)
         except InvalidError:
-            raise ValidationError({"addresses": f"{address[:100]!r} is no mail address."}) from None
+            raise ValidationError({"addresses": f"{address[:100]!r} is not a mail address."}) from None
     return ", ".join(addresses)[:320]
 
 

@@ -66,7 +66,7 @@ def service_of(address: str) -> str:
     plugin = _plugin(address)
     kind = type(plugin).__name__ if plugin is not None else ""
     if plugin is None or kind not in FIXED_HOSTS.keys() | SELF_HOSTED.keys():
-        raise RefusedAddressError(f"This is no address of a chat that is known here: {NAMES}.")
+        raise RefusedAddressError(f"This is not an address of a supported chat: {NAMES}.")
     if kind in SELF_HOSTED:
         return _self_hosted(plugin, SELF_HOSTED[kind])
     name, ends = FIXED_HOSTS[kind]
@@ -80,7 +80,7 @@ def _check_settings(address: str) -> None:
         parts = urlsplit(address)
         names = {name.casefold() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
     except ValueError:
-        raise RefusedAddressError("This is no valid address.") from None
+        raise RefusedAddressError("This is not a valid address.") from None
     if unknown := sorted(names - HARMLESS_SETTINGS):
         raise RefusedAddressError(f"The setting {unknown[0][:40]!r} of this address is not allowed here.")
 

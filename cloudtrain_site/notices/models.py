@@ -157,6 +157,7 @@ class Delivery(models.Model):
     reason = models.CharField(max_length=300, blank=True)
 
     class Meta:
+        verbose_name_plural = "deliveries"
         constraints = [
             models.UniqueConstraint(fields=["notice", "recipient"], name="one_delivery_a_recipient"),
             models.CheckConstraint(

@@ -39,7 +39,7 @@ def check_address(address: str) -> str:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise RefusedAddressError("This is no valid address.") from None
+        raise RefusedAddressError("This is not a valid address.") from None
     if parts.scheme not in ("http", "https") or not host or port == 0:
         raise RefusedAddressError("An address begins with https:// or http:// and a host.")
     if parts.username is not None or parts.password is not None:

@@ -73,9 +73,9 @@ async def send_webhook(client: aiohttp.ClientSession, call: Call) -> Outcome:
     except TimeoutError:
         return failed(f"There was no answer within {CALL_SECONDS:.0f} seconds.")
     except aiohttp.InvalidURL:
-        return refused("This is no valid address.")
+        return refused("This is not a valid address.")
     except aiohttp.ClientResponseError:
-        return failed("Its answer is no valid HTTP.")
+        return failed("Its response is not valid HTTP.")
     except (aiohttp.ClientError, OSError) as error:
         return _unreached(error)
 

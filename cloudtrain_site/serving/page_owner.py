@@ -23,7 +23,7 @@ GetResponse = Callable[[HttpRequest], Response | Awaitable[Response]]
 #: Each has the page's owner. A browser sends no header for the event stream, so its address has a parameter.
 HEADER = "X-Reader"
 PARAMETER = "reader"
-REFUSAL = "This page is of somebody who is no longer signed in here."
+REFUSAL = "This page belongs to somebody who is no longer signed in."
 
 
 @sync_and_async_middleware

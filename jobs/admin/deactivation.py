@@ -97,8 +97,8 @@ class DeactivatesAdmin(admin.ModelAdmin[M], Generic[M]):
 class DeactivatesUsers(DeactivatesAdmin[User]):
     instead = "Deactivate"
     instead_means = (
-        "Nobody signs in under this name any more, open pages stop at once, and what was submitted and spent stays on "
-        "record. Jobs that run go on. It can be taken back, but for the keys: they are revoked for good."
+        "The user can't sign in any more, and open pages stop at once. Jobs, history and costs stay; running jobs "
+        "continue. This can be undone, but API keys are revoked for good."
     )
 
     def objections(self, rows: Iterable[User]) -> list[str]:
@@ -118,8 +118,8 @@ class DeactivatesUsers(DeactivatesAdmin[User]):
 class DeactivatesOrganizations(DeactivatesAdmin[Organization]):
     instead = "Close"
     instead_means = (
-        "Nobody submits for this organization any more and its waiting jobs are cancelled. Running jobs go on to their "
-        "end. Its members see its jobs and what they cost, which stay on record. It can be reopened."
+        "No more jobs can be submitted for this organization, and its waiting jobs are cancelled. Running jobs "
+        "continue. Members still see its jobs and costs. It can be reopened."
     )
 
     def objections(self, rows: Iterable[Organization]) -> list[str]:

@@ -104,7 +104,7 @@ class JobAdmin(OfJobAdmin[Job]):
     def shown_result(self, job: Job) -> str:
         return job.result_address
 
-    @admin.display(description="cost usd")
+    @admin.display(description="cost")
     def shown_cost(self, job: Job) -> str:
         """Return its cost, or that it is not known and why."""
         return f"{job.cost_usd}" if job.cost_doubt is None else f"{job.cost_usd} and more, not known: {job.cost_doubt}"
@@ -141,7 +141,7 @@ def report(request: HttpRequest, *, won: int, lost: int, done: str, too_late: st
     if won:
         messages.success(request, f"{won} {done}.")
     if lost:
-        messages.warning(request, f"{lost} {too_late}: nothing was changed about {'it' if lost == 1 else 'them'}.")
+        messages.warning(request, f"{lost} {too_late}, so nothing was changed for {'it' if lost == 1 else 'them'}.")
 
 
 admin.site.unregister(User)
@@ -155,7 +155,7 @@ class LimitFilter(admin.SimpleListFilter):
     parameter_name = "limits"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
-        return [("now", "has as much as one person may"), ("lately", "was refused something within a day")]
+        return [("now", "is at a per-person limit"), ("lately", "was refused within a day")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
         if self.value() == "now":

@@ -35,13 +35,15 @@ from jobs.api.organization_views import find_administered
 
 
 class ChannelSerializer(serializers.Serializer[Channel]):
-    """A channel; its address is shown without what is secret in it."""
+    """A channel. The secret parts of its address are hidden."""
 
     id = serializers.IntegerField()
     kind = serializers.ChoiceField(choices=ORGANIZATION_KINDS)
     name = serializers.CharField()
     address = serializers.CharField(source="shown_to_owner")
-    muted = serializers.ListField(child=serializers.CharField(), help_text="The kinds that it doesn't receive.")
+    muted = serializers.ListField(
+        child=serializers.CharField(), help_text="The kinds of notices that it doesn't receive."
+    )
     on = serializers.BooleanField(source="is_on")
     off_reason = serializers.CharField()
     created_at = UtcField()
@@ -51,7 +53,9 @@ class ChannelListSerializer(serializers.Serializer[Any]):
     """The organization's channels, the oldest first."""
 
     channels = ChannelSerializer(many=True)
-    kinds = serializers.DictField(child=serializers.CharField(), help_text="What can be muted, each with its label.")
+    kinds = serializers.DictField(
+        child=serializers.CharField(), help_text="The kinds of notices that can be muted, with their labels."
+    )
 
 
 class ChannelDetailSerializer(serializers.Serializer[Any]):
@@ -59,14 +63,14 @@ class ChannelDetailSerializer(serializers.Serializer[Any]):
 
 
 class NewChannelSerializer(serializers.Serializer[Made]):
-    """A channel, and the secret that signs its webhooks: no other answer has it."""
+    """A channel and its secret, which no other response shows."""
 
     channel = ChannelSerializer()
-    secret = serializers.CharField(help_text="Empty for mail and chat.")
+    secret = serializers.CharField(help_text="Signs webhooks; empty for mail and chat.")
 
 
 class ChangeChannelBody(StrictSerializer):
-    """What changes; a missing field stays as it is."""
+    """The fields to change; a missing field stays unchanged."""
 
     name = serializers.CharField(max_length=100, required=False, allow_blank=True, validators=[readable_name])
     muted = serializers.ListField(
@@ -76,7 +80,7 @@ class ChangeChannelBody(StrictSerializer):
 
 
 class NewChannelBody(ChangeChannelBody):
-    """A new channel: its address, or a mail list's addresses."""
+    """A new channel: an address, or the addresses of a mail list."""
 
     kind = serializers.ChoiceField(choices=ORGANIZATION_KINDS)
     addresses = serializers.ListField(
@@ -94,7 +98,9 @@ class RemovedChannelSerializer(serializers.Serializer[Channel]):
 
 class ChannelTestSerializer(serializers.Serializer[Any]):
     success = SuccessField()
-    id = serializers.IntegerField(help_text="Of the channel. `GET /api/notices/deliveries` shows what became of it.")
+    id = serializers.IntegerField(
+        help_text="The channel's id. `GET /api/notices/deliveries` shows whether the test was delivered."
+    )
 
 
 class ChannelViewSet(TakesNoQuery, ViewSet):
@@ -151,7 +157,7 @@ class ChannelViewSet(TakesNoQuery, ViewSet):
     def secret(self, request: Request, organization: str, channel_id: int) -> Response:
         """Replace the secret that signs a webhook.
 
-        For a day the one before signs too.
+        The old secret signs too for one more day.
         """
         owner, channel = _found(request, organization, channel_id)
         return rendered(NewChannelSerializer, Made(channel, channels.rotate_secret(owner, channel)), status=201)

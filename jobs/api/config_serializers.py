@@ -59,7 +59,7 @@ class ConfigQuery(StrictSerializer):
     """Whose config is meant where several of the asker's organizations have one of this name."""
 
     organization = serializers.CharField(
-        max_length=100, default="", allow_blank=True, help_text="Empty: all that you belong to."
+        max_length=100, default="", allow_blank=True, help_text="Empty: all of your organizations."
     )
 
 
@@ -101,7 +101,7 @@ class ProviderSettingsBody(StrictSerializer):
         min_value=0,
         max_value=LONGEST_SECONDS,
         required=False,
-        help_text="How long a step of batch 1 takes at least; estimates multiply it by batch and accumulation.",
+        help_text="The shortest time of a step at batch size 1. Estimates multiply it by batch size and accumulation.",
     )
     silence_minutes = serializers.IntegerField(min_value=0, max_value=100_000, required=False)
     discovery_organization = serializers.CharField(max_length=100, required=False, allow_null=True)
@@ -112,7 +112,7 @@ class ProviderSettingsBody(StrictSerializer):
             try:
                 ip_network(network, strict=False)
             except ValueError as error:
-                raise serializers.ValidationError(f"{network!r} is no network, like 10.0.0.0/8.") from error
+                raise serializers.ValidationError(f"{network!r} is not a network such as 10.0.0.0/8.") from error
         return networks
 
 
@@ -121,13 +121,15 @@ class ProfileSerializer(serializers.Serializer[Any]):
 
     name = serializers.CharField()
     cost_per_second = serializers.FloatField(
-        allow_null=True, help_text="US dollars; 0: own hardware; null: no price is set."
+        allow_null=True, help_text="US dollars per second. 0: your own hardware; null: no price is set."
     )
     price_set_by = serializers.ChoiceField(
-        ["operator", "file"], allow_null=True, help_text="By the API or in the admin, or in the configuration file."
+        ["operator", "file"],
+        allow_null=True,
+        help_text="Operator: through the API or in the admin. File: in the configuration file.",
     )
     can_run_now = serializers.BooleanField()
-    why_not_now = serializers.CharField(help_text="Why not, as far as it is known; empty when it can.")
+    why_not_now = serializers.CharField(help_text="Why it can't run a job now, as far as is known; empty if it can.")
 
 
 class ProviderSerializer(serializers.Serializer[ProviderConfig]):
@@ -178,7 +180,7 @@ class ProviderSerializer(serializers.Serializer[ProviderConfig]):
         ]
 
     def get_cost_per_second(self, config: ProviderConfig) -> dict[str, float]:
-        """By hardware profile, in US dollars: what an operator has set, or else the configuration file."""
+        """US dollars per second, by hardware profile: the operator's price, or else the configuration file's."""
         return {profile: float(rate) for profile, rate in rates_of(config).items()}
 
     def get_label(self, config: ProviderConfig) -> str:
@@ -217,7 +219,7 @@ class ValidationSerializer(serializers.Serializer[Any]):
 
     valid = serializers.BooleanField()
     message = serializers.CharField()
-    error = serializers.CharField(allow_null=True, help_text="The message, when it is not valid; SimpleTuner's name.")
+    error = serializers.CharField(allow_null=True, help_text="The message if it is not valid, by SimpleTuner's name.")
 
 
 class PricedHardwareSerializer(serializers.Serializer[Any]):

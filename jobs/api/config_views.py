@@ -159,7 +159,7 @@ class ProviderViewSet(ViewSet):
     @extend_schema(responses=ValidationSerializer)
     @action(detail=True)
     def validate(self, request: Request, name: str) -> Response:
-        """Ask a provider whether it would take a job now."""
+        """Check whether a provider can take a job now."""
         if name not in names():
             raise Http404
         try:

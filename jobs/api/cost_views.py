@@ -51,7 +51,7 @@ class CostsQuery(PeriodQuery):
 
 
 class CostRowSerializer(serializers.Serializer[Any]):
-    """One combination of the groups; those that were not asked for are left out."""
+    """The sum of one combination of groups. Groups that were not requested are left out."""
 
     day = serializers.DateField(required=False)
     organization = serializers.CharField(required=False)
@@ -61,11 +61,13 @@ class CostRowSerializer(serializers.Serializer[Any]):
     config = serializers.CharField(required=False)
     job = serializers.CharField(required=False)
     spent_usd = serializers.FloatField()
-    unpriced_jobs = serializers.IntegerField(help_text="Days of jobs whose cost nobody can tell: it is not in the sum.")
+    unpriced_jobs = serializers.IntegerField(
+        help_text="How many days of jobs have an unknown cost, which is not in the sum."
+    )
 
 
 class TotalsSerializer(serializers.Serializer[Any]):
-    """What was spent in the time, and what is held for jobs now."""
+    """What was spent in the time, and what is reserved for jobs now."""
 
     spent_usd = serializers.FloatField()
     held_usd = serializers.FloatField()
@@ -80,11 +82,11 @@ class CostsSerializer(serializers.Serializer[Any]):
 class Costs(APIView):
     @extend_schema(operation_id="costs", parameters=[CostsQuery], responses=CostsSerializer)
     def get(self, request: Request) -> Response:
-        """Add up what was spent.
+        """Add up costs.
 
         By day, organization, user, provider, hardware, config or job.
 
-        At most 10,000 rows; of more, the CSV file has all.
+        At most 10,000 rows. The CSV file has all rows.
         """
         query = checked(CostsQuery, request.query_params)
         spending, rows = _spending(request, query), []
@@ -98,7 +100,7 @@ class Costs(APIView):
 class CostsCsv(APIView):
     @extend_schema(operation_id="costs_csv", parameters=[CostsQuery], responses=CSV)
     def get(self, request: Request) -> StreamingHttpResponse:
-        """Download the same as a CSV file.
+        """Download costs as a CSV file.
 
         Its columns are named as in FOCUS; amounts are US dollars.
         """
@@ -117,7 +119,7 @@ class LedgerCsv(APIView):
     def get(self, request: Request) -> StreamingHttpResponse:
         """Download the ledger as a CSV file.
 
-        The entries of some days, the oldest first.
+        The entries of the chosen days, oldest first.
         """
         query = checked(PeriodQuery, request.query_params)
         return csv_response("ledger.csv", ENTRY_COLUMNS, _spending(request, query).entries())

@@ -36,8 +36,8 @@ class CurvesQuery(StrictSerializer):
 
 
 class CurvesSerializer(serializers.Serializer[Curves]):
-    """Pairs of step and value, by name; pairs of step and seconds since the training began; by name, pairs of the first
-    and the last step of what was NaN or infinite."""
+    """For each metric, `series` has pairs of step and value, `gaps` the first and last step of values that are NaN or
+    infinite. `seconds` has pairs of step and seconds since the training began."""
 
     series = serializers.SerializerMethodField()
     seconds = serializers.SerializerMethodField()
@@ -64,8 +64,8 @@ class JobCurves(APIView):
     def get(self, request: Request, job_id: str) -> Response:
         """Read a job's curves.
 
-        Every figure that its log tells, by step: at most about 10,000 points of each, the lowest and the highest among
-        them. Of more than 20 MB of log parts are read, from its beginning to its end.
+        Every metric in the log, by step: at most about 10,000 points of each, its lowest and highest among them. Of a
+        log of more than 20 MB only parts are read, spread from its beginning to its end.
         """
         query = checked(CurvesQuery, request.query_params)
         curves = curves_of(find_job(request.user, job_id))

@@ -24,7 +24,7 @@ MOST = 500
 
 
 class AssignBody(StrictSerializer):
-    """The member whose job it is to be. Left out: a superuser gives the organization a job of none."""
+    """The member who will own the job. A superuser may leave it out to give the job to the organization alone."""
 
     user = serializers.CharField(max_length=150, default="", allow_blank=True)
 
@@ -35,9 +35,9 @@ class DiscoveredViewSet(TakesNoQuery, ViewSet):
     @extend_schema(operation_id="discovered_list", responses=JobListSerializer)
     @needs(Scope.ADMINISTER)
     def list(self, request: Request, organization: str) -> Response:
-        """List the discovered jobs that are nobody's yet.
+        """List discovered jobs without an owner.
 
-        The newest 500 of them.
+        At most the newest 500.
         """
         found = find_administered(request, organization)
         jobs = unowned_jobs(found)
@@ -50,7 +50,7 @@ class DiscoveredViewSet(TakesNoQuery, ViewSet):
     def create(self, request: Request, organization: str, job_id: str) -> Response:
         """Assign a discovered job to a member.
 
-        A superuser first gives a job that belongs to no organization to this one, in the same request.
+        For a superuser this works for a job without an organization too: it is given to this one.
         """
         found, by = find_administered(request, organization), current_user(request)
         name = checked(AssignBody, request.data or {})["user"]

@@ -49,7 +49,7 @@ class ConfigOptions(APIView):
 
     @extend_schema(operation_id="config_options", parameters=[OptionsQuery], responses=OptionsSerializer)
     def get(self, request: Request) -> Response:
-        """List the options of configs."""
+        """List the options of a config."""
         provider = checked(OptionsQuery, request.query_params)["provider"]
         answer = rendered(OptionsSerializer, _options_for(provider))
         digest = hashlib.sha256(json.dumps(answer.data, sort_keys=True).encode()).hexdigest()
@@ -78,7 +78,10 @@ class ConversionBody(StrictSerializer):
 
     text = serializers.CharField(max_length=CONFIG_LIMIT_BYTES, trim_whitespace=False)
     notation = serializers.ChoiceField(
-        [notation.value for notation in Notation], default=None, allow_null=True, help_text="Null: as it looks."
+        [notation.value for notation in Notation],
+        default=None,
+        allow_null=True,
+        help_text="Null: detected from the text.",
     )
     masked = serializers.BooleanField(default=False, help_text="Whether secrets are shown as ***.")
 
@@ -96,7 +99,7 @@ class ConfigConversion(APIView):
     @extend_schema(operation_id="config_conversion", request=ConversionBody, responses=ConversionSerializer)
     @needs(Scope.READ)
     def post(self, request: Request) -> Response:
-        """Show a config as JSON."""
+        """Convert a config to JSON."""
         body = checked(ConversionBody, request.data)
         notation = Notation(body["notation"]) if body["notation"] else notation_of(body["text"])
         try:

@@ -43,7 +43,7 @@ class ScopesField(serializers.ListField):
 
 
 class KeySerializer(serializers.Serializer[ApiKey]):
-    """A key without the key: `id` is what it begins with."""
+    """A key without its secret part. `id` is how it begins."""
 
     id = serializers.CharField(source="token_key")
     name = serializers.CharField()
@@ -57,13 +57,13 @@ class KeySerializer(serializers.Serializer[ApiKey]):
 
 
 class NewKeySerializer(KeySerializer):
-    """A new key: the only answer that ever has the key itself."""
+    """A new key. No other response shows the key itself."""
 
     key = serializers.CharField()
 
 
 class KeyListSerializer(serializers.Serializer[Any]):
-    """One's own keys, newest first."""
+    """Your keys, newest first."""
 
     keys = KeySerializer(many=True)
 
@@ -76,9 +76,9 @@ class RevokedKeySerializer(serializers.Serializer[Any]):
 
 
 class NewKeyBody(StrictSerializer):
-    """What a new key is for, what it may do and where, and for how long.
+    """A new key: its name, its scopes, its organization, and the days until it expires.
 
-    Without `scopes` it may do all that its owner may; without an `organization`, in all of its owner's.
+    Without `scopes` it can do all that you can. Without `organization` it works in all of your organizations.
     """
 
     name = serializers.CharField(max_length=100, validators=[readable_name])
@@ -99,7 +99,7 @@ class KeyViewSet(TakesNoQuery, ViewSet):
     @extend_schema(request=NewKeyBody, responses={201: NewKeySerializer})
     @raises(Conflict)
     def create(self, request: Request) -> Response:
-        """Make a key."""
+        """Create a key."""
         body = checked(NewKeyBody, request.data)
         organization = body.get("organization")
         made = make_key(

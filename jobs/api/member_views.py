@@ -111,7 +111,7 @@ class InvitationViewSet(TakesNoQuery, ViewSet):
     def create(self, request: Request, organization: str) -> Response:
         """Invite somebody, by mail or by a link.
 
-        With a mail address the link is sent there, and only who has that address may accept.
+        With a mail address, the link is sent there, and only that address can accept it.
         """
         found = find_administered(request, organization)
         body = checked(InvitationBody, request.data)

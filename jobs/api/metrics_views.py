@@ -36,12 +36,14 @@ class MetricsSerializer(serializers.Serializer[Any]):
     period_days = serializers.IntegerField()
     job_count = serializers.IntegerField()
     jobs_by_status = serializers.DictField(child=serializers.IntegerField())
-    total_cost_usd = serializers.FloatField(help_text="What is known of the costs.")
+    total_cost_usd = serializers.FloatField(help_text="The sum of the known costs.")
     jobs_of_unknown_cost = serializers.IntegerField()
     cost_by_day = DaySerializer(many=True)
     average_duration_seconds = serializers.FloatField(allow_null=True)
     average_wait_seconds = serializers.FloatField(allow_null=True)
-    success_rate = serializers.FloatField(allow_null=True, help_text="Of those that completed or failed; 0 to 1.")
+    success_rate = serializers.FloatField(
+        allow_null=True, help_text="Completed jobs, as a share of completed and failed jobs: 0 to 1."
+    )
 
 
 class ReplicateStatusSerializer(serializers.Serializer[Any]):
@@ -60,14 +62,14 @@ class Metrics(APIView):
 
     @extend_schema(operation_id="metrics", parameters=[MetricsQuery], responses=MetricsSerializer)
     def get(self, request: Request) -> Response:
-        """Count the jobs of the last days, and what they cost."""
+        """Show the number and cost of recent jobs."""
         return rendered(MetricsSerializer, summary(request.user, **checked(MetricsQuery, request.query_params)))
 
 
 class ReplicateStatus(APIView):
     @extend_schema(operation_id="replicate_status", responses=ReplicateStatusSerializer)
     def get(self, request: Request) -> Response:
-        """Ask Replicate's status page whether it is well."""
+        """Show what Replicate's status page says."""
         # Imported at the first request: its HTTP client takes 12 MB, which most web processes never need.
         from jobs.providers.replicate.status_page import read_status
 

@@ -26,7 +26,9 @@ MAX_LIMIT = 500
 class DeliveriesQuery(StrictSerializer):
     """Which deliveries: one's own, or an organization's; in one state; after a cursor."""
 
-    organization = serializers.CharField(required=False, default="", help_text="Its own deliveries, for its admins.")
+    organization = serializers.CharField(
+        required=False, default="", help_text="Show this organization's deliveries. For its admins."
+    )
     state = serializers.ChoiceField(STATES, required=False, default="")
     limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT, default=50)
     cursor = serializers.IntegerField(min_value=1, max_value=2**63 - 1, required=False)
@@ -47,7 +49,7 @@ class DeliverySerializer(serializers.Serializer[Delivery]):
     created_at = UtcField()
     next_attempt_at = serializers.SerializerMethodField()
     done_at = UtcField(allow_null=True)
-    reason = serializers.CharField(help_text="Why it failed, or fails so far.")
+    reason = serializers.CharField(help_text="Why the last attempt failed.")
 
     def get_job_id(self, delivery: Delivery) -> str | None:
         return delivery.notice.job_id or None
@@ -68,7 +70,7 @@ class Deliveries(APIView):
     @extend_schema(operation_id="notices_deliveries", parameters=[DeliveriesQuery], responses=DeliveryListSerializer)
     @raises(PermissionDenied)
     def get(self, request: Request) -> Response:
-        """List what became of notices."""
+        """List notice deliveries."""
         query = checked(DeliveriesQuery, request.query_params)
         user = current_user(request)
         rows = in_state(_owner(user, query["organization"]).deliveries(), query["state"])

@@ -19,21 +19,23 @@ MAX_LIMIT = 2**31 - 1
 
 
 class OrganizationSerializer(serializers.Serializer[Organization]):
-    """An organization, and the asker's role in it."""
+    """An organization, and your role in it."""
 
     name = serializers.CharField()
     role = serializers.ChoiceField(choices=Role.choices)
     created_at = UtcField()
-    closed_at = UtcField(allow_null=True, help_text="Since when nothing is submitted for it; null: it is open.")
+    closed_at = UtcField(allow_null=True, help_text="When it was closed; null: it is open.")
     time_zone = serializers.CharField()
-    default_provider = serializers.CharField(help_text="Of a job that names none; empty: local.")
-    default_hardware = serializers.CharField(help_text="Of a job at that provider that names none.")
+    default_provider = serializers.CharField(help_text="The provider of jobs that name none. Empty: local.")
+    default_hardware = serializers.CharField(help_text="The hardware profile of jobs at that provider that name none.")
     second_factor_required = serializers.BooleanField()
-    max_running = serializers.IntegerField(allow_null=True, help_text="Null: the general limit.")
+    max_running = serializers.IntegerField(
+        allow_null=True, help_text="How many of its jobs can run at once. Null: the general limit."
+    )
 
 
 class OrganizationListSerializer(serializers.Serializer[Any]):
-    """The asker's organizations by name; a superuser's are all."""
+    """Your organizations by name; for superusers, all of them."""
 
     organizations = OrganizationSerializer(many=True)
 
@@ -58,7 +60,7 @@ class OrganizationBody(StrictSerializer):
 
 
 class CloseBody(StrictSerializer):
-    """What becomes of its running jobs; waiting ones are cancelled."""
+    """What happens to its running jobs. Its waiting jobs are cancelled."""
 
     running = serializers.ChoiceField(choices=RunningJobs.choices, default=RunningJobs.FINISH)
 
@@ -68,11 +70,13 @@ class ClosedSerializer(OrganizationDetailSerializer):
 
 
 class DeletionSerializer(serializers.Serializer[Any]):
-    """What deleting an organization takes with it, by kind."""
+    """What deleting an organization would remove, by kind."""
 
     takes = serializers.DictField(child=serializers.IntegerField())
-    kept_by = serializers.DictField(child=serializers.IntegerField(), help_text="What keeps it from being deleted.")
-    objection = serializers.CharField(help_text="Why it can't be deleted now; empty: it can.")
+    kept_by = serializers.DictField(
+        child=serializers.IntegerField(), help_text="What prevents its deletion, counted by kind."
+    )
+    objection = serializers.CharField(help_text="Why it can't be deleted now; empty if it can.")
 
 
 class MemberSerializer(serializers.Serializer[Membership]):
@@ -81,9 +85,11 @@ class MemberSerializer(serializers.Serializer[Membership]):
     user = serializers.CharField(source="user.username")
     email = serializers.SerializerMethodField()
     role = serializers.ChoiceField(choices=Role.choices)
-    since = UtcField(source="joined_at", allow_null=True, help_text="Null: before this was recorded.")
+    since = UtcField(source="joined_at", allow_null=True, help_text="Null: they joined before this was recorded.")
     last_seen = serializers.SerializerMethodField()
-    second_factor = serializers.SerializerMethodField(help_text="Whether one is set up here.")
+    second_factor = serializers.SerializerMethodField(
+        help_text="Whether they have set up a second factor on this site."
+    )
 
     def get_email(self, membership: Membership) -> str:
         return membership.user.email if self.context.get("administers") else ""
@@ -116,7 +122,7 @@ class RoleBody(StrictSerializer):
 
 
 class LeavingQuery(StrictSerializer):
-    """What becomes of the member's jobs that did not end yet."""
+    """What happens to the member's jobs that have not ended."""
 
     jobs = serializers.ChoiceField(choices=JobsOfMember.choices, default=JobsOfMember.STAY)
 
@@ -128,10 +134,10 @@ class LeftSerializer(serializers.Serializer[Any]):
 
 
 class InvitationSerializer(serializers.Serializer[Invitation]):
-    """An invitation that can still be accepted, without its link."""
+    """An open invitation, without its link."""
 
     id = serializers.IntegerField()
-    email = serializers.CharField(help_text="Who alone may accept it; empty: whoever has the link.")
+    email = serializers.CharField(help_text="Only this address can accept it. Empty: anybody with the link.")
     role = serializers.ChoiceField(choices=Role.choices)
     invited_by = serializers.CharField(source="invited_by.username", default=None, allow_null=True)
     created_at = UtcField()
@@ -145,11 +151,11 @@ class InvitationListSerializer(serializers.Serializer[Any]):
 
 
 class NewInvitationSerializer(serializers.Serializer[Any]):
-    """A new invitation: the only answer that ever has its link."""
+    """A new invitation. No other response shows its link."""
 
     invitation = InvitationSerializer()
     link = serializers.CharField()
-    mailed = serializers.BooleanField(help_text="Whether the link went to the mail address.")
+    mailed = serializers.BooleanField(help_text="Whether the link was sent to the mail address.")
 
 
 class InvitationBody(StrictSerializer):

@@ -70,7 +70,7 @@ class OrganizationViewSet(TakesNoQuery, ViewSet):
     @extend_schema(request=NewOrganizationBody, responses={201: OrganizationDetailSerializer})
     @needs(Scope.ADMINISTER)
     def create(self, request: Request) -> Response:
-        """Make an organization, as a superuser."""
+        """Create an organization, as a superuser."""
         check_runs_site(current_user(request))
         body = checked(NewOrganizationBody, request.data)
         with field_errors():
@@ -106,7 +106,7 @@ class OrganizationViewSet(TakesNoQuery, ViewSet):
     @extend_schema(responses=DeletionSerializer)
     @action(detail=True)
     def deletion(self, request: Request, organization: str) -> Response:
-        """Show what a deletion would take.
+        """Show what a deletion would remove.
 
         For superusers.
         """
@@ -121,7 +121,7 @@ class OrganizationViewSet(TakesNoQuery, ViewSet):
     def close(self, request: Request, organization: str) -> Response:
         """Close an organization, as a superuser.
 
-        Its members see its jobs and submit none; its waiting jobs are cancelled.
+        Its members still see its jobs but can't submit. Its waiting jobs are cancelled.
         """
         found, by = find_organization(request.user, organization), current_user(request)
         check_runs_site(by)

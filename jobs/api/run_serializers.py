@@ -14,7 +14,7 @@ from jobs.statuses import JobStatus
 
 
 class ChangeSerializer(serializers.Serializer[Any]):
-    """A setting that differs from the parent's; null: it is not there. Of a changed secret both are `***`."""
+    """A setting that differs from the parent's. null: not set. Both values of a changed secret are `***`."""
 
     path = serializers.CharField()
     before = serializers.JSONField(allow_null=True)
@@ -26,7 +26,7 @@ class ChangeSerializer(serializers.Serializer[Any]):
 
 
 class ChangesSerializer(serializers.Serializer[Any]):
-    """What differs from the parent: the number of settings, and the first hundred of them."""
+    """How many settings differ from the parent's, and the first 100 of them."""
 
     total = serializers.IntegerField()
     items = ChangeSerializer(many=True)
@@ -36,7 +36,7 @@ class RunSerializer(serializers.Serializer[Any]):
     """A run of a tree."""
 
     job_id = serializers.CharField(source="job.pk")
-    number = serializers.IntegerField(help_text="Counted from 1, by submission.")
+    number = serializers.IntegerField(help_text="The run's number in the tree: from 1, in the order of submission.")
     parent = serializers.CharField(source="job.parent_id", allow_null=True)  # type: ignore[assignment]
     retry_of = serializers.CharField(source="job.retry_of_id", allow_null=True)
     config_name = serializers.CharField(source="job.config_name")
@@ -46,11 +46,11 @@ class RunSerializer(serializers.Serializer[Any]):
     changes = ChangesSerializer(source="job.changes", allow_null=True)
     checkpoint_of = serializers.CharField(source="job.checkpoint_of_id", allow_null=True)
     checkpoint = serializers.CharField(source="job.checkpoint", allow_null=True)
-    text = OptionalTextField(help_text="What differs, in one line.")
+    text = OptionalTextField(help_text="The changes in one line.")
 
 
 class TreeSerializer(serializers.Serializer[Any]):
-    """A tree of runs, each before those that were made from it: of a large one the newest fifty."""
+    """A tree of runs: each comes before those made from it. At most the newest 50."""
 
     name = serializers.CharField()
     total = serializers.IntegerField()
@@ -64,7 +64,7 @@ class CompareQuery(StrictSerializer):
 
 
 class ComparedJobSerializer(serializers.Serializer[Any]):
-    """One of the jobs; its curves as `metrics` has them, with at most about 1,000 points of each."""
+    """One of the jobs, with its curves as in `metrics`, but at most about 1,000 points of each."""
 
     job_id = serializers.CharField(source="job.pk")
     config_name = serializers.CharField(source="job.config_name")
@@ -83,7 +83,7 @@ class ComparedJobSerializer(serializers.Serializer[Any]):
     seconds = serializers.SerializerMethodField()
     gaps = serializers.SerializerMethodField()
     is_being_read = serializers.BooleanField(
-        help_text="Its log is long, and is being read: its curves are there in some seconds."
+        help_text="Its log is still being read; its curves follow in a few seconds."
     )
 
     def get_duration_seconds(self, one: ComparedJob) -> float | None:
@@ -108,14 +108,14 @@ class ComparedJobSerializer(serializers.Serializer[Any]):
 
 
 class DifferenceSerializer(serializers.Serializer[Any]):
-    """A setting that the jobs don't have in common; null: it is not there."""
+    """A setting that differs between the jobs. null: not set."""
 
     path = serializers.CharField()
     values = serializers.ListField(child=serializers.JSONField(allow_null=True))
 
 
 class ComparisonSerializer(serializers.Serializer[Any]):
-    """The jobs in the order of the ids, and what differs in their configs: of very much the beginning."""
+    """The jobs in the order of the ids, and the differences of their configs: how many, and the first of them."""
 
     jobs = ComparedJobSerializer(many=True)
     differences = DifferenceSerializer(many=True)
@@ -123,7 +123,7 @@ class ComparisonSerializer(serializers.Serializer[Any]):
 
 
 class NextSubmissionSerializer(serializers.Serializer[Any]):
-    """A body for `POST /api/cloud/jobs/submit`, secrets masked: repeated masks are replaced by the parent's secrets."""
+    """A body for `POST /api/cloud/jobs/submit`. Secrets are masked; the server puts the parent's secrets back."""
 
     parent = serializers.CharField()  # type: ignore[assignment]
     config = serializers.DictField()
@@ -148,10 +148,10 @@ class CheckpointSerializer(serializers.Serializer[Any]):
 
 
 class NextRunSerializer(serializers.Serializer[Any]):
-    """What a run with changes begins with."""
+    """The submission and the checkpoints for a run with changes."""
 
     provider = serializers.CharField()
     submission = NextSubmissionSerializer()
     remarks = serializers.ListField(child=serializers.CharField())
     checkpoints = CheckpointSerializer(many=True)
-    checkpoints_reason = OptionalTextField(help_text="Why there are none.")
+    checkpoints_reason = OptionalTextField(help_text="Why there are no checkpoints.")

@@ -28,7 +28,7 @@ class HasRuns(ViewSet):
     def runs(self, request: Request, job_id: str) -> Response:
         """List the runs of a job's tree.
 
-        All that were made from the same first job, by retries and by changes, with what each of them changed.
+        All runs that go back to the same first job, by retries and changes, with what each of them changed.
         """
         return rendered(TreeSerializer, tree_of(find_job(request.user, job_id), request.user))
 
@@ -51,9 +51,9 @@ class HasRuns(ViewSet):
     @raises(Conflict)
     @action(detail=True, url_path="next-run")
     def next_run(self, request: Request, job_id: str) -> Response:
-        """Show what a run with changes begins with.
+        """Get the submission for a run with changes.
 
-        `submission` is the body of a submission, to be changed and sent with `provider`; secrets are masked in it, and
-        taken over by the server where the masks stay. `checkpoints` are what the run can go on from.
+        Change `submission`, add `provider`, and send it to `POST /api/cloud/jobs/submit`. Its secrets are masked; where
+        a mask stays, the server uses the parent's secret. The run can continue from one of the `checkpoints`.
         """
         return rendered(NextRunSerializer, prefill.next_run_of(find_job(request.user, job_id), current_user(request)))

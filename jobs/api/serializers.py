@@ -106,24 +106,24 @@ class DollarsField(serializers.DecimalField):
 
 
 class FuseBody(StrictSerializer):
-    """What the job may cost at most."""
+    """The job's cost limit."""
 
     max_cost_usd = DollarsField()
-    ask = serializers.BooleanField(default=False, help_text="Ask those who approved it, where it is more than that.")
-    reason = serializers.CharField(max_length=2000, default="", allow_blank=True, help_text="For those who are asked.")
+    ask = serializers.BooleanField(default=False, help_text="Ask the reviewers if this is more than was approved.")
+    reason = serializers.CharField(max_length=2000, default="", allow_blank=True, help_text="Shown to the reviewers.")
 
 
 class FuseSetSerializer(serializers.Serializer[Any]):
-    """The job's fuse."""
+    """The job's cost limit."""
 
     success = SuccessField()
     job_id = serializers.CharField(source="pk")
     max_cost_usd = serializers.FloatField(allow_null=True)
-    asked = serializers.BooleanField(source="is_asked", help_text="Whether those who approved it are asked for more.")
+    asked = serializers.BooleanField(source="is_asked", help_text="Whether the reviewers were asked.")
 
 
 class SubmitBody(StrictSerializer):
-    """The contract's submission."""
+    """A submission."""
 
     config = ConfigField(required=False)
     config_name_to_load = serializers.CharField(max_length=NAME_LIMIT, required=False)
@@ -138,21 +138,26 @@ class SubmitBody(StrictSerializer):
         max_length=500,
         default="",
         allow_blank=True,
-        help_text="Kept with the job, sealed; this version never calls it.",
+        help_text="Stored encrypted with the job; this version never calls it.",
     )
     dataset = serializers.CharField(max_length=26, default="", allow_blank=True)
     parent = serializers.CharField(  # type: ignore[assignment]
-        max_length=128, default="", allow_blank=True, help_text="The job that it changes."
+        max_length=128, default="", allow_blank=True, help_text="The id of the job that this run is made from."
     )
     checkpoint = serializers.CharField(
-        max_length=PATH_LIMIT, default="", allow_blank=True, help_text="One of the parent's, to go on from."
+        max_length=PATH_LIMIT, default="", allow_blank=True, help_text="A checkpoint of the parent to continue from."
     )
     idempotency_key = serializers.CharField(max_length=200, default="", allow_blank=True)
     dry_run = serializers.BooleanField(default=False)
-    max_cost_usd = DollarsField(default=None, allow_null=True, help_text="It is cancelled before it costs more.")
-    tags = TagsField(default=list, help_text="Of the organization's tags.")
+    max_cost_usd = DollarsField(
+        default=None, allow_null=True, help_text="The job's cost limit: it is cancelled before it costs more."
+    )
+    tags = TagsField(default=list, help_text="Out of the organization's tags.")
     fuse_action = serializers.ChoiceField(
-        FuseAction.choices, default=None, allow_null=True, help_text="Null: as the rules, or else the operator, say."
+        FuseAction.choices,
+        default=None,
+        allow_null=True,
+        help_text="What happens at the cost limit. Null: as the rules say, or else the site's default.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -175,11 +180,12 @@ class RangeSerializer(serializers.Serializer[Any]):
 
 
 class JobSerializer(serializers.Serializer[Job]):
-    """A job, once `with_facets` has put what the rooms above say of it beside its columns."""
+    """A job."""
 
+    # `with_facets` adds what the rooms above say of it.
     job_id = serializers.CharField(source="pk")
     number = serializers.IntegerField(
-        allow_null=True, help_text="Its number in its organization; null of a job of none."
+        allow_null=True, help_text="The job's number in its organization; null without an organization."
     )
     job_type = serializers.ChoiceField(choices=["cloud", "local"])
     provider = serializers.CharField()
@@ -195,19 +201,23 @@ class JobSerializer(serializers.Serializer[Job]):
     completed_at = UtcField(allow_null=True)
     duration_seconds = serializers.SerializerMethodField()
     cost_usd = serializers.FloatField(
-        source="known_cost", allow_null=True, help_text="Null: not known, see cost_doubt."
+        source="known_cost", allow_null=True, help_text="Null: not known; `cost_doubt` says why."
     )
     cost_doubt = serializers.CharField(allow_null=True, help_text="Why the cost is not known, as a sentence.")
     estimated_cost_usd = serializers.FloatField(allow_null=True)
-    max_cost_usd = serializers.FloatField(allow_null=True, help_text="It is cancelled before it costs more.")
-    fuse_action = serializers.ChoiceField(FuseAction.choices, allow_null=True, help_text="Null: the operator's choice.")
-    committed_usd = serializers.FloatField(help_text="What it has spent, and what is held for it.")
+    max_cost_usd = serializers.FloatField(
+        allow_null=True, help_text="The job's cost limit: it is cancelled before it costs more."
+    )
+    fuse_action = serializers.ChoiceField(
+        FuseAction.choices, allow_null=True, help_text="What happens at the cost limit. Null: the site's default."
+    )
+    committed_usd = serializers.FloatField(help_text="What the job has spent, plus what is reserved for it.")
     estimated_cost_range = serializers.SerializerMethodField()
     estimate_source = serializers.CharField(allow_null=True)
-    error_message = OptionalTextField(source="shown_error", help_text="In a list its first 300 characters.")
-    error_line = OptionalTextField(source="cause", help_text="The line of it that names the cause.")
+    error_message = OptionalTextField(source="shown_error", help_text="In lists, the first 300 characters.")
+    error_line = OptionalTextField(source="cause", help_text="The line of the error message that names the cause.")
     output_url = OptionalTextField(
-        source="result_address", help_text="Of files that this site serves, the page of the job's results."
+        source="result_address", help_text="Where the results are. If this site serves them: the job's results page."
     )
     stage = serializers.CharField(allow_null=True)
     progress = serializers.FloatField(allow_null=True)
@@ -218,7 +228,7 @@ class JobSerializer(serializers.Serializer[Job]):
     waiting_reason = serializers.CharField(allow_null=True)
     attempt = serializers.IntegerField()
     parent = serializers.CharField(  # type: ignore[assignment]
-        source="parent_id", allow_null=True, help_text="The job that it changes."
+        source="parent_id", allow_null=True, help_text="The id of the job that this run was made from."
     )
     approval_status = serializers.CharField(allow_null=True)
     approval_id = serializers.IntegerField(allow_null=True)
@@ -344,7 +354,7 @@ class InlineProgressSerializer(serializers.Serializer[Job]):
 
 
 class LogSerializer(serializers.Serializer[Any]):
-    """A piece of a log; `offset` is the next request's `since`."""
+    """A part of a log. Send `offset` as the next request's `since`."""
 
     job_id = serializers.CharField()
     logs = serializers.CharField(source="piece.text")
@@ -373,8 +383,8 @@ class JobHistorySerializer(serializers.Serializer[Any]):
 
 
 class FindingSerializer(serializers.Serializer[Finding]):
-    """What looks like a mistake in a config: the place as a JSON pointer into the submission ("/config/learning_rte"),
-    a sentence, which is one of the warnings too, and the name that was probably meant, if any."""
+    """A likely mistake in a config: its place as a JSON pointer into the submission ("/config/learning_rte"), a
+    sentence that is also among the warnings, and the name that was probably meant, if any."""
 
     place = serializers.CharField()
     text = serializers.CharField()

@@ -73,7 +73,7 @@ class RemovedServiceAccountSerializer(serializers.Serializer[Any]):
 
 
 class ServiceKeyBody(StrictSerializer):
-    """What a new key is for, what it may do, and for how long."""
+    """A new key: its name, its scopes, and the days until it expires."""
 
     name = serializers.CharField(max_length=100, validators=[readable_name])
     scopes = ScopesField()
@@ -92,7 +92,7 @@ class ServiceAccountViewSet(TakesNoQuery, ViewSet):
     @raises(Conflict)
     @needs(Scope.ADMINISTER)
     def create(self, request: Request, organization: str) -> Response:
-        """Make a service account."""
+        """Create a service account."""
         found = _administered(request, organization)
         body = checked(ServiceAccountBody, request.data)
         made = service_accounts.make_service_account(found, body["name"], Role(body["role"]), by=current_user(request))
@@ -104,7 +104,7 @@ class ServiceAccountViewSet(TakesNoQuery, ViewSet):
     def destroy(self, request: Request, organization: str, account: str) -> Response:
         """Remove a service account.
 
-        Its keys end at once. Its jobs go on, and stay in the list under its name.
+        Its keys stop working at once. Its jobs continue, and stay in the list under its name.
         """
         found = service_accounts.find_service_account(_administered(request, organization), account)
         if not service_accounts.remove_service_account(found, by=current_user(request)):
@@ -124,7 +124,7 @@ class ServiceKeyViewSet(TakesNoQuery, ViewSet):
     @extend_schema(request=ServiceKeyBody, responses={201: NewKeySerializer})
     @raises(Conflict)
     def create(self, request: Request, organization: str, account: str) -> Response:
-        """Make a key for a service account."""
+        """Create a key for a service account."""
         found = service_accounts.find_service_account(_administered(request, organization), account)
         body = checked(ServiceKeyBody, request.data)
         lifetime, user = timedelta(days=body["days"]), current_user(request)

@@ -39,7 +39,7 @@ class TagViewSet(TakesNoQuery, ViewSet):
     @raises(Conflict)
     @needs(Scope.ADMINISTER)
     def partial_update(self, request: Request, organization: str, tag: str) -> Response:
-        """Rename a tag, on all jobs that carry it."""
+        """Rename a tag, on all jobs that have it."""
         found = find_tag(find_administered(request, organization), tag)
         with field_errors():
             rename_tag(found, checked(TagBody, request.data)["name"], by=current_user(request))
@@ -48,7 +48,7 @@ class TagViewSet(TakesNoQuery, ViewSet):
     @extend_schema(responses={200: RemovedTagSerializer})
     @needs(Scope.ADMINISTER)
     def destroy(self, request: Request, organization: str, tag: str) -> Response:
-        """Remove a tag, from all jobs that carry it."""
+        """Remove a tag, from all jobs that have it."""
         found = find_tag(find_administered(request, organization), tag)
         jobs = remove_tag(found, by=current_user(request)) or 0
         return rendered(RemovedTagSerializer, {"name": found.name, "jobs": jobs})

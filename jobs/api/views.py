@@ -97,9 +97,9 @@ class JobViewSet(HasRuns, CancelsJobs):
     def destroy(self, request: Request, job_id: str) -> Response:
         """Delete a job.
 
-        Takes an ended job out of every list, and removes its log, its files on the server, and its dataset when its
-        submitter uploaded it and no other job has it. What it cost stays counted. What the training made stays
-        as long as the site keeps results, for whoever runs the server: `jobs/JOB_ID/output` in the data folder.
+        Only an ended job can be deleted. It leaves every list. Its log and its files on the server are removed, and its
+        dataset too if its submitter uploaded it and no other job uses it. Its cost still counts. Its results stay in
+        `jobs/JOB_ID/output` of the data folder, for the site's operator, as long as the site keeps results.
         """
         job = find_own_job(request.user, job_id)
         if not lifecycle.delete(job, actor=Actor.of(request.user), source=current_source()):
@@ -111,9 +111,9 @@ class JobViewSet(HasRuns, CancelsJobs):
     @action(methods=["post"], detail=True)
     @needs(Scope.SUBMIT)
     def fuse(self, request: Request, job_id: str) -> Response:
-        """Limit what a job may cost.
+        """Set a job's cost limit.
 
-        More than was approved is set by who may approve it; with `ask`, they are asked for it.
+        Only a reviewer can set more than was approved. With `ask`, the reviewers are asked to.
         """
         job, body = find_own_job(request.user, job_id), checked(FuseBody, request.data)
         amount = body["max_cost_usd"]
@@ -127,7 +127,7 @@ class JobViewSet(HasRuns, CancelsJobs):
     @action(methods=["post"], detail=True)
     @needs(Scope.SUBMIT)
     def tags(self, request: Request, job_id: str) -> Response:
-        """Choose a job's tags, of those of its organization."""
+        """Set a job's tags, out of its organization's tags."""
         job = find_own_job(request.user, job_id)
         with field_errors():
             set_tags(job, checked(TagsBody, request.data)["tags"], by=current_user(request), source=current_source())
@@ -138,7 +138,7 @@ class JobViewSet(HasRuns, CancelsJobs):
     @action(methods=["post"], detail=True)
     @needs(Scope.SUBMIT)
     def note(self, request: Request, job_id: str) -> Response:
-        """Write a job's note."""
+        """Set a job's note."""
         job = find_job(request.user, job_id)
         check_may_note(current_user(request), job)
         with field_errors():
@@ -149,7 +149,7 @@ class JobViewSet(HasRuns, CancelsJobs):
     @raises(Conflict)
     @action(detail=True, url_path="inline-progress")
     def inline_progress(self, request: Request, job_id: str) -> Response:
-        """Show how far a job is."""
+        """Show a job's progress."""
         job = find_job(request.user, job_id)
         refresh.refresh_viewed(job, source=current_source())
         return rendered(InlineProgressSerializer, job)
@@ -181,7 +181,7 @@ class JobViewSet(HasRuns, CancelsJobs):
     @action(methods=["post"], detail=False, throttle_classes=[Syncs])
     @needs(Scope.SUBMIT)
     def sync(self, request: Request) -> Response:
-        """Look for jobs that were made at a provider itself."""
+        """Find jobs that were created at a provider directly."""
         # It costs requests to the provider, and its failure is shown to all organizations.
         if not organizations_of(request.user, SUBMITTERS).exists():
             raise PermissionDenied("Only users who can submit jobs can discover jobs.")

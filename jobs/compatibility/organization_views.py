@@ -56,7 +56,7 @@ class Organizations(CompatibleView):
 
     @needs(Scope.ADMINISTER)
     def post(self, request: Request) -> Response:
-        """Make an organization, called by its slug, as a superuser."""
+        """Create an organization, called by its slug, as a superuser."""
         by = current_user(request)
         check_runs_site(by)
         body = checked(NewOrganizationBody, request.data)

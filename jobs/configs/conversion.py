@@ -80,7 +80,7 @@ def _json(text: str) -> Any:
     try:
         return read_exact(text)
     except ValueError as error:
-        raise ConversionError(f"This is no valid JSON: {error}.") from None
+        raise ConversionError(f"This is not valid JSON: {error}.") from None
 
 
 def _toml(text: str) -> Any:
@@ -89,7 +89,7 @@ def _toml(text: str) -> Any:
     except ConversionError:
         raise
     except ValueError as error:  # tomllib's own, and a number of more digits than Python reads
-        raise ConversionError(f"This is no valid TOML: {error}.") from None
+        raise ConversionError(f"This is not valid TOML: {error}.") from None
     _refuse_dates(value, "")
     return value
 
@@ -99,7 +99,7 @@ def _fraction(text: str) -> Numeral:
     plain = re.sub(r"\.(?=[eE]|$)", ".0", text.replace("_", "").removeprefix("+"))
     plain = re.sub(r"^(-?)\.", r"\g<1>0.", plain)
     if not JSON_NUMBER.fullmatch(plain):
-        raise ConversionError(f"{text} is no number that JSON has.")
+        raise ConversionError(f"{text} is not a number in JSON.")
     return Numeral(plain)
 
 
@@ -117,7 +117,7 @@ def _yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         _refuse(error.problem_mark, f"{error.problem or 'it can not be read'}.")
     except yaml.YAMLError as error:
-        raise ConversionError(f"This is no valid YAML: {str(error).splitlines()[0]}.") from None
+        raise ConversionError(f"This is not valid YAML: {str(error).splitlines()[0]}.") from None
 
 
 def _refuse(mark: Any, sentence: str) -> NoReturn:

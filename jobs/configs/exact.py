@@ -17,7 +17,7 @@ class Numeral(float):
     def __new__(cls, text: str) -> Numeral:
         """Return the number. Raises ValueError for a text that isn't one of JSON's."""
         if not JSON_NUMBER.fullmatch(text):
-            raise ValueError(f"{text} is no number that JSON has")
+            raise ValueError(f"{text} is not a number in JSON")
         numeral = super().__new__(cls, text)
         numeral.text = text
         return numeral
@@ -44,4 +44,4 @@ def written(value: Any, margin: str = "") -> str:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")

@@ -105,7 +105,7 @@ def _in_config(config: Mapping[str, Any], listed: OptionList) -> Iterator[Findin
         suggested += 1
         near = _nearest(plain_name(key), tuple(listed.options), NEAR) if suggested <= MAX_FINDINGS else ""
         question = f" Did you mean {near}?" if near else ""
-        yield Finding(place, f"{_shown_key(key)}: {listed.trainer} has no such option.{question}", near)
+        yield Finding(place, f"{_shown_key(key)}: {listed.trainer} doesn't have this option.{question}", near)
 
 
 def _name_in(key: str, listed: OptionList) -> str:

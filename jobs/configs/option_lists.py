@@ -75,7 +75,7 @@ def _read_file(name: str, path: Path, _changed: int, _size: int) -> OptionList:
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise OptionListError(f"The option list {path} is no JSON: {error}.") from error
+        raise OptionListError(f"The option list {path} is not JSON: {error}.") from error
     if not isinstance(listed, dict) or not listed:
         raise OptionListError(f"The option list {path} must be a JSON object with the options by name.")
     for option, description in listed.items():

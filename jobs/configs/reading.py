@@ -230,7 +230,7 @@ class _Reader:
         number = whole_number(value)
         if number is None or number < least:
             limits = f"from {least} to {LARGEST_NUMBER:,}"
-            self.doubts.setdefault(setting, f"{key} is {_shown(value)}, which is no whole number {limits}.")
+            self.doubts.setdefault(setting, f"{key} is {_shown(value)}, which is not a whole number {limits}.")
             return None
         return number
 
@@ -245,7 +245,7 @@ class _Reader:
         if value is None or value == "":
             return None
         if not isinstance(value, str):
-            self.doubts.setdefault(setting, f"{key} is {_shown(value)}, which is no text.")
+            self.doubts.setdefault(setting, f"{key} is {_shown(value)}, which is not a text.")
             return None
         return value.strip()
 
@@ -302,7 +302,7 @@ class _Reader:
         if isinstance(value, list):
             return len(value)
         if value is not None:
-            self.doubts.setdefault(setting, f"{key} is {_shown(value)}, which is no list.")
+            self.doubts.setdefault(setting, f"{key} is {_shown(value)}, which is not a list.")
         return 0
 
     def sizes(self, setting: str) -> int:
@@ -323,7 +323,7 @@ class _Reader:
             return FLAGS.get(word, word if number is None else number) if word else None
         if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
             return value
-        self.doubts.setdefault(setting, f"{key} is {_shown(value)}, which is no single value.")
+        self.doubts.setdefault(setting, f"{key} is {_shown(value)}, which is not a single value.")
         return None
 
     def _size(self, key: str, value: Any) -> tuple[int | None, int | None]:
@@ -335,7 +335,7 @@ class _Reader:
             return max(sides), size_class(max(sides))
         if area := megapixels(value):
             return None, size_class(math.sqrt(area * PIXELS_A_MEGAPIXEL))
-        self.doubts.setdefault("resolution", f"{key} is {_shown(value)}, which is no size in pixels or megapixels.")
+        self.doubts.setdefault("resolution", f"{key} is {_shown(value)}, which is not a size in pixels or megapixels.")
         return None, None
 
     def _one(self, setting: str) -> tuple[str, Any]:

@@ -82,7 +82,7 @@ class Correction:
         if self.provider not in names():
             raise CorrectionError(f"There is no provider {self.provider!r}. There are: {', '.join(names())}.")
         if not is_cost(self.per_second) or self.per_second != self.per_second.quantize(RATE_PLACES):
-            raise CorrectionError(f"{self.per_second} is no price: it is 0 or more, with at most 10 decimals.")
+            raise CorrectionError(f"{self.per_second} is not a price: enter 0 or more, with at most 10 decimals.")
         if self.since > timezone.now():
             raise CorrectionError("The first day lies in the future: a price from then on is set in the admin.")
         if len(self.reason) > REASON_LIMIT:

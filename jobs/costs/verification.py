@@ -98,7 +98,7 @@ def _of_job(job: Job, sums: _Sums) -> Iterator[str]:
     if sums.spent != job.cost_usd:
         yield f"it has cost ${job.cost_usd:f}, and its entries add up to ${sums.spent:f}."
     if sums.held:
-        yield f"it has ended, and ${sums.held:f} are still held for it."
+        yield f"it has ended, and ${sums.held:f} are still reserved for it."
 
 
 def _of_account(account: JobAccount | None, sums: _Sums) -> Iterator[str]:

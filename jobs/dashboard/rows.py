@@ -25,17 +25,7 @@ from jobs.roles import MANAGERS, SUBMITTERS
 from jobs.statuses import JobStatus
 
 #: The chip's text by kind, which the stylesheet uses as well.
-LABELS: Mapping[str, str] = {
-    JobStatus.PENDING: "Waiting",
-    JobStatus.UPLOADING: "Uploading",
-    JobStatus.QUEUED: "Queued",
-    JobStatus.RUNNING: "Running",
-    JobStatus.COMPLETED: "Completed",
-    JobStatus.FAILED: "Failed",
-    JobStatus.CANCELLED: "Cancelled",
-    "held": "Held",
-    "cancelling": "Cancelling",
-}
+LABELS: Mapping[str, str] = dict(JobStatus.choices) | {"held": "Held", "cancelling": "Cancelling"}
 CENT = Decimal("0.01")
 #: The kinds whose note is a reason.
 WITH_REASON = (JobStatus.PENDING, JobStatus.UPLOADING, JobStatus.QUEUED, JobStatus.FAILED, "held", "cancelling")

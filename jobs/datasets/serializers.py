@@ -35,7 +35,7 @@ class UploadListQuery(StrictSerializer):
 
 
 class TransferSerializer(serializers.Serializer[Any]):
-    """How much of it a provider has."""
+    """How much of the dataset a provider has received."""
 
     provider = serializers.CharField()
     progress = serializers.SerializerMethodField()

@@ -89,7 +89,7 @@ class UploadViewSet(ViewSet):
     @raises(Conflict)
     @needs(Scope.SUBMIT)
     def destroy(self, request: Request, upload_id: str) -> Response:
-        """Remove a dataset that no job uses any more."""
+        """Remove a dataset that no job uses."""
         upload = store.find_upload(request.user, upload_id)
         if not store.may_remove(request.user, upload):
             raise exceptions.PermissionDenied("Only its uploader, a lead or an admin can remove a dataset.")

@@ -43,7 +43,7 @@ def prices() -> Iterator[Finding]:
         ratio = median(float(cost / estimate) for cost, estimate in pairs if estimate)
         if not TOO_HIGH <= ratio <= TOO_LOW:
             yield warn(
-                f"The last {len(pairs)} jobs cost {ratio:.2f} times their estimates: rules and budgets go by these.",
+                f"The last {len(pairs)} jobs cost {ratio:.2f} times their estimates: rules and budgets rely on these.",
                 "Compare cost_per_second with the provider's invoice, in the admin: Provider configs",
             )
     yield ok(f"{len(used)} provider{'s' if len(used) != 1 else ''} in use.")
@@ -54,7 +54,7 @@ def _prices_of(config: ProviderConfig, provider: Provider) -> Iterator[Finding]:
     without = [profile for profile in provider.hardware() if rate_of(config, profile) is None]
     if without:
         has = "has" if len(without) == 1 else "have"
-        yield warn(f"{config.name}: {', '.join(without)} {has} no price: budgets can't see what it costs.", setting)
+        yield warn(f"{config.name}: {', '.join(without)} {has} no price: budgets can't count its cost.", setting)
     costs_something = any(rate_of(config, profile) for profile in config.cost_per_second)
     if costs_something and config.prices_as_of and timezone.now().date() - config.prices_as_of > OLDEST_PRICE:
         yield warn(f"The prices of {config.name} were last looked up on {config.prices_as_of}.", setting)
@@ -65,11 +65,11 @@ def ledger() -> Iterator[Finding]:
     mend = f"{COMMAND} ledger --verify"
     negative = list(JobAccount.objects.filter(held__lt=0).values_list("job_id", flat=True)[:SHOWN])
     if negative:
-        yield bad(f"Less than nothing is held for {', '.join(negative)}.", mend)
+        yield bad(f"A negative amount is reserved for {', '.join(negative)}.", mend)
     outcome = verify(until=time.monotonic() + VERIFY_SECONDS)
     for difference in outcome.differences[:SHOWN]:
         yield bad(str(difference), mend)
     if len(outcome.differences) > SHOWN:
-        yield bad(f"{len(outcome.differences) - SHOWN} more differ.", mend)
-    rest = "" if outcome.is_complete else f"; {mend} looks at all"
+        yield bad(f"{len(outcome.differences) - SHOWN} more differences.", mend)
+    rest = "" if outcome.is_complete else f"; {mend} compares all"
     yield ok(f"{outcome.jobs:,} jobs with {outcome.entries:,} entries were compared{rest}.")

@@ -24,7 +24,7 @@ from jobs.sync.cluster_reports import InstanceReport, instance_reports
 #: Says by kind of provider what to mend when it refuses us.
 REMEDIES = {
     "local": "providers.local.command in simpletuner-enterprise.yaml",
-    "replicate": "REPLICATE_API_TOKEN, of https://replicate.com/account/api-tokens; a declared one's token_file",
+    "replicate": "REPLICATE_API_TOKEN, from https://replicate.com/account/api-tokens; a declared one's token_file",
     "ray": "address and token_file of the provider in simpletuner-enterprise.yaml",
     "slurm": "address, user and key_file of the provider in simpletuner-enterprise.yaml",
 }
@@ -64,14 +64,14 @@ def clocks() -> Iterator[Finding]:
         if not missing_access(provider) and (address := _address_of(config.name))
     }
     if not addresses:
-        yield skipped("No provider is elsewhere.")
+        yield skipped("No provider is remote.")
         return
     questions: dict[str, Callable[[], Awaitable[float | None]]] = {
         name: partial(_offset, address) for name, address in addresses.items()
     }
     for name, offset in ask_all(questions).items():
         if isinstance(offset, Exception) or offset is None:
-            yield skipped(f"{name} tells no time{f': {reason_of(offset)}' if offset else ''}.")
+            yield skipped(f"{name} did not report its time{f': {reason_of(offset)}' if offset else ''}.")
         elif abs(offset) > CLOCK_WARNING:
             found = bad if abs(offset) > CLOCK_FAULT else warn
             yield found(f"This machine's clock is {offset:+.0f} s off that of {name}.", "timedatectl set-ntp true")
@@ -115,7 +115,7 @@ def _of_cluster(report: InstanceReport) -> Iterator[Finding]:
     if report.problem:
         yield bad(report.problem, _remedy(report.name))
     elif report.seen_at is None or report.is_stale:
-        yield warn(f"{report.label} has not been looked at lately.", f"{COMMAND} background")
+        yield warn(f"{report.label} has not been checked recently.", f"{COMMAND} background")
     for profile, why in report.unrunnable.items():
         yield warn(f"{report.label} can never run {profile}: {why}", f"hardware.{profile} of providers.{report.name}")
     for sentence in report.warnings:

@@ -44,12 +44,14 @@ def are_shared() -> Iterator[Finding]:
     machines = set(living_processes(BACKGROUND).values_list("machine", flat=True))
     for folder in folders:
         if not folder.is_dir():
-            yield bad(f"{folder} is not here.", f"mount {folder}")
+            yield bad(f"{folder} is missing here.", f"mount {folder}")
             continue
         missing = sorted(machine for machine in machines if not _is_marked(folder, machine))
         # One that has just begun has not come to it.
         if missing and len(machines) > 1:
-            yield bad(f"{folder} here is not that of {', '.join(missing)}.", f"mount {folder}, on that machine")
+            yield bad(
+                f"{folder} here is not the same folder as on {', '.join(missing)}.", f"mount {folder}, on that machine"
+            )
         yield ok(f"{folder} is here.")
 
 

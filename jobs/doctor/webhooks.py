@@ -31,7 +31,7 @@ def deliveries() -> Iterator[Finding]:
         if isinstance(provider, ReplicateProvider) and config.webhook_url
     }
     if not addressed:
-        yield skipped("No webhook address is set: the jobs are asked about.")
+        yield skipped("No webhook address is set: jobs are polled.")
         return
     marks = {config.name: f"doctor-{secrets.token_hex(6)}" for config in addressed}
     questions: dict[str, Callable[[], Awaitable[Any]]] = {}
@@ -44,16 +44,16 @@ def deliveries() -> Iterator[Finding]:
     for config in addressed:
         yield from _of_address(config, answers[f"{config.name} address"], marks[config.name])
         if isinstance(error := answers.get(f"{config.name} secret"), Exception):
-            yield bad(f"{config.name} does not tell the secret that signs deliveries: {error}", "REPLICATE_API_TOKEN")
+            yield bad(f"{config.name} did not return the secret that signs deliveries: {error}", "REPLICATE_API_TOKEN")
     if lost := lost_webhooks():
-        yield warn(lost, "Look into the log for `webhook`, and into the admin's Webhook deliveries.")
+        yield warn(lost, "Search the log for `webhook`, and check Webhook deliveries in the admin.")
 
 
 def _of_address(config: ProviderConfig, answer: Any, mark: str) -> Iterator[Finding]:
     where = f"The webhook address of {config.name}, {config.webhook_url},"
     setting = f"webhook_url of {config.name}, in the admin: Provider configs"
     if is_loopback(config.webhook_url) and not is_loopback(access_of(config.name).base):
-        yield bad(f"{where} is this machine's own: the provider can't reach it.", setting)
+        yield bad(f"{where} is this machine's own, which the provider can't reach.", setting)
     elif isinstance(answer, Exception):
         reason = reason_of(answer)
         if "certificate" in reason.lower():
@@ -61,17 +61,21 @@ def _of_address(config: ProviderConfig, answer: Any, mark: str) -> Iterator[Find
         else:
             yield skipped(f"{where} can't be reached from here: {reason}.")
     elif answer.is_redirect:
-        yield bad(f"{where} redirects to {answer.headers.get('Location')}: deliveries don't follow.", setting)
+        yield bad(f"{where} redirects to {answer.headers.get('Location')}: deliveries don't follow redirects.", setting)
     elif answer.status_code != REFUSED or answer.headers.get(HEADER) != mark:
-        yield bad(f"{where} answers {answer.status_code}: it is not this site's.", setting)
+        yield bad(f"{where} answers {answer.status_code}: it does not belong to this site.", setting)
     else:
-        yield ok(f"{where} is this site's. {_newest(config.name)}")
+        yield ok(f"{where} belongs to this site. {_newest(config.name)}")
 
 
 def _newest(name: str) -> str:
     accepted = WebhookDelivery.objects.filter(provider=name, verdict=WebhookDelivery.Verdict.ACCEPTED)
     at = accepted.order_by("-pk").values_list("received_at", flat=True).first()
-    return "Nothing has come yet." if at is None else f"The newest delivery is {_age((timezone.now() - at).days)} old."
+    return (
+        "No delivery has arrived yet."
+        if at is None
+        else f"The newest delivery is {_age((timezone.now() - at).days)} old."
+    )
 
 
 def _age(days: int) -> str:

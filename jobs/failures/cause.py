@@ -23,7 +23,7 @@ ADVICE = tuple(
     for pattern, advice in (
         (
             r"out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
-            "The GPU's memory is too small for this config. Lower the batch size or the resolution, switch on gradient "
+            "The GPU ran out of memory. Lower the batch size or the resolution, switch on gradient "
             "checkpointing, load the base model quantized, or choose hardware with more memory.",
         ),
         (
@@ -33,25 +33,25 @@ ADVICE = tuple(
         ),
         (
             r"RepositoryNotFound|404 Client Error|EntryNotFoundError",
-            "The hub has no such model or file, or the token may not see it. Check the names in the config.",
+            "The hub has no such model or file, or the token has no access to it. Check the names in the config.",
         ),
         (
             r"no captions?|caption.{0,40}(?:not found|missing|empty)|(?:not found|missing).{0,40}caption",
-            "The dataset has pictures without captions. Put a text file beside each picture, or set another "
+            "The dataset has images without captions. Put a text file beside each image, or set another "
             "caption_strategy in the dataloader config.",
         ),
         (
             r"no (?:images?|files|samples|data) (?:were |was )?found|dataset.{0,20}(?:is empty|contains no)|\b0 images",
-            "The dataset has no pictures that can be used. Check its folder, and the smallest size that the dataloader "
-            "config allows.",
+            "The dataset has no usable images. Check its folder, and the minimum size in the dataloader config.",
         ),
         (
             r"no space left on device|disk quota exceeded|ENOSPC",
-            "The disk is full where the training ran. Keep fewer checkpoints (checkpoints_total_limit), or make room.",
+            "The disk of the training's machine is full. Keep fewer checkpoints (checkpoints_total_limit), or free "
+            "some space.",
         ),
         (
             r"loss (?:is|was|became) (?:nan|inf)|nan loss|loss.{0,10}\bnan\b",
-            "The loss is no number any more. Lower the learning rate, clip gradients, or train in bf16, not fp16.",
+            "The loss became NaN. Lower the learning rate, clip gradients, or train in bf16, not fp16.",
         ),
         (
             r"exit(?:ed)?(?: with)?(?: code| status)? (?:-9|137)\b|SIGKILL|was killed|oom-?kill",
@@ -60,7 +60,7 @@ ADVICE = tuple(
         ),
         (
             r"time limit|DUE TO TIME|TIMEOUT",
-            "The cluster ended the training at its time limit. Resume from the last checkpoint, or ask for more time.",
+            "The cluster ended the training at its time limit. Resume from the last checkpoint, or request more time.",
         ),
     )
 )

@@ -30,7 +30,7 @@ def set_fuse(job: Job, amount: Decimal, *, by: AnyUser, source: str = "") -> boo
         for limit in approved:
             if limit is not None and amount > limit:
                 raise Conflict(
-                    f"${limit:.2f} at most are approved: who may approve it may raise that, or is asked for more.",
+                    f"Only ${limit:.2f} is approved. Ask a reviewer for more, or let one raise it.",
                     code="more_than_approved",
                 )
         if not change_fuse(current, amount, actor=Actor.of(by), source=source or current_source()):
@@ -49,7 +49,7 @@ def lock_for_fuse(job: Job, amount: Decimal) -> Job:
         raise Conflict("The job has ended. Its limit can't be changed.", code="ended")
     if current.cancel_requested_at is not None:
         raise Conflict(
-            f"The job is being cancelled, as {current.cancel_requested_by} asked: its limit can't be changed any more.",
+            f"{current.cancel_requested_by} is cancelling the job. Its limit can't be changed any more.",
             code="being_cancelled",
         )
     cost = burn_of(current).cost
@@ -67,7 +67,7 @@ def change_fuse(job: Job, amount: Decimal, *, actor: Actor, source: str) -> bool
     if before == amount:
         return False
     _write(job, amount)
-    job.record_note(actor, source, f"may cost ${amount:.2f} at most")
+    job.record_note(actor, source, f"cost limit set to ${amount:.2f}")
     record(
         "job_fuse_set",
         job,

@@ -86,8 +86,8 @@ def _ask(burn: Burn) -> bool:
             return False
         amount, reason = burn.enough, warning_of(burn)
         others = _asks_others(job, amount, reason)
-        until = f"The job continues until ${last_limit(job):.2f}, and is cancelled then."
-        whom = f"Those who approve are asked for ${amount:.2f}." if others else "You can raise the limit until then."
+        until = f"The job continues until ${last_limit(job):.2f}, then it is cancelled."
+        whom = f"The reviewers are asked for ${amount:.2f}." if others else "You can raise the limit until then."
         _tell(burn, f"{reason} {until} {whom}", "asked")
     return True
 
@@ -105,7 +105,7 @@ def _cancel(burn: Burn) -> bool:
     job, limit = burn.job, burn.job.max_cost_usd
     if limit is None or not _is_at(burn, last_limit(job)):
         return False
-    reason = f"it has cost ${burn.cost:.2f}, and may cost ${limit:.2f} at most"
+    reason = f"it has cost ${burn.cost:.2f} of its ${limit:.2f} limit"
     with unit_of_work():
         # Of this and a raise the first wins: who raises it locks the row too, and finds it being cancelled.
         still = Job.objects.active().filter(pk=job.pk, max_cost_usd=limit, cancel_requested_at=None)

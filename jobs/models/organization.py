@@ -22,29 +22,33 @@ class Organization(models.Model):
 
     name = models.SlugField(max_length=100, unique=True)
     max_running = models.PositiveIntegerField(
-        null=True, blank=True, help_text="How many of its jobs may run at once; empty: the general limit."
+        null=True, blank=True, help_text="How many of its jobs can run at once. Empty: the general limit."
     )
     second_factor_required = models.BooleanField(
         default=False,
         db_default=False,
-        help_text="Members without a second factor set one up before they do anything else.",
+        help_text="Members without a second factor must set one up first.",
     )
     time_zone = models.CharField(
         max_length=60,
         default="UTC",
         db_default="UTC",
         validators=[validate_time_zone],
-        help_text="Its days and months begin and end there: costs and budgets go by them.",
+        help_text="Days and months of costs and budgets follow this time zone.",
     )
     default_provider = models.CharField(
-        max_length=40, blank=True, default="", db_default="", help_text="Of a job that names none; empty: local."
+        max_length=40,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The provider of jobs that name none. Empty: local.",
     )
     default_hardware = models.CharField(
         max_length=40,
         blank=True,
         default="",
         db_default="",
-        help_text="Of a job at that provider that names none; empty: the provider's default.",
+        help_text="The hardware profile of jobs at that provider that name none. Empty: the provider's default.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     #: A closed organization's members see its jobs, and submit none.

@@ -36,22 +36,30 @@ class ProviderConfig(models.Model):
     webhook_url = models.CharField(
         blank=True, max_length=500, validators=[URLValidator(["http", "https"]), holds_no_secret]
     )
-    webhook_networks = models.TextField(blank=True, help_text="Networks that may deliver webhooks, one a line.")
+    webhook_networks = models.TextField(blank=True, help_text="Networks that can deliver webhooks, one per line.")
     signature_required = models.BooleanField(default=True)
-    model_version = models.CharField(max_length=200, blank=True, help_text="Model, or model and version, to run.")
+    model_version = models.CharField(
+        max_length=200, blank=True, help_text="The model to run, with or without a version."
+    )
     default_hardware = models.CharField(max_length=40, blank=True)
-    cost_per_second = models.JSONField(default=dict, blank=True, help_text="US dollars a second, by hardware profile.")
+    cost_per_second = models.JSONField(
+        default=dict, blank=True, help_text="US dollars per second, by hardware profile."
+    )
     prices_as_of = models.DateField(null=True, blank=True, help_text="When the prices were last looked up.")
     seconds_per_step = models.FloatField(
         default=1.0,
         validators=[MinValueValidator(0.0)],
         help_text=(
-            "Seconds that a step of batch 1 takes at least. Estimates multiply them by batch and accumulation, until "
-            "five runs of a kind tell; 0: not known."
+            "The shortest time of a step at batch size 1, in seconds. Estimates multiply it by batch size and "
+            "accumulation, until five similar runs have been measured. 0: not known."
         ),
     )
     discovery_organization = models.ForeignKey(
-        Organization, models.SET_NULL, null=True, blank=True, help_text="Whose the jobs are that were made elsewhere."
+        Organization,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        help_text="Owns the jobs that are discovered at the provider.",
     )
     #: Shared by all processes: the failed requests in a row, and the end of the pause after them.
     outage_failures = models.PositiveIntegerField(default=0, editable=False)
@@ -59,7 +67,8 @@ class ProviderConfig(models.Model):
     #: A process is refreshing all of its active jobs, until this time at most.
     refresh_until = models.DateTimeField(null=True, editable=False)
     silence_minutes = models.PositiveIntegerField(
-        default=15, help_text="With a webhook address: a job not heard of for so long is asked about; 0: never."
+        default=15,
+        help_text="With a webhook address: after so many minutes without a webhook, a job is refreshed. 0: never.",
     )
     #: When a job was first found changed without a webhook; None once a webhook arrived again.
     webhooks_missed_at = models.DateTimeField(null=True, editable=False)
@@ -81,7 +90,9 @@ class ProviderConfig(models.Model):
             try:
                 ip_network(network, strict=False)
             except ValueError:
-                raise ValidationError({"webhook_networks": f"{network!r} is no network, like 10.0.0.0/8."}) from None
+                raise ValidationError(
+                    {"webhook_networks": f"{network!r} is not a network such as 10.0.0.0/8."}
+                ) from None
         self._check_webhook_url()
 
     def _check_webhook_url(self) -> None:

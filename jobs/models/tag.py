@@ -19,7 +19,7 @@ def validate_tag(name: str) -> None:
     plain_name(name)
     holds_no_secret(name)
     if name != name.strip() or "," in name:
-        raise ValidationError("A tag has no comma in it and no space around it.", code="invalid_name")
+        raise ValidationError("A tag can't contain commas, or begin or end with a space.", code="invalid_name")
 
 
 class Tag(models.Model):

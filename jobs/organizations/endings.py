@@ -25,8 +25,8 @@ from jobs.statuses import ACTIVE, BEFORE_PROVIDER
 class RunningJobs(models.TextChoices):
     """What becomes of the jobs that a provider has when their organization is closed. Waiting jobs are cancelled."""
 
-    FINISH = "finish", "They run to their end"
-    CANCEL = "cancel", "They are cancelled"
+    FINISH = "finish", "Let running jobs continue"
+    CANCEL = "cancel", "Cancel running jobs"
 
 
 def create_organization(name: str, *, by: By) -> Organization:

@@ -25,8 +25,8 @@ class JobsOfMember(models.TextChoices):
     """What becomes of a leaving member's jobs that did not end yet."""
 
     #: They wait and run on, and stay in the organization's list under the member's name.
-    STAY = "stay", "They go on"
-    CANCEL = "cancel", "They are cancelled"
+    STAY = "stay", "Let jobs continue"
+    CANCEL = "cancel", "Cancel jobs"
 
 
 def people_in(organization: Organization) -> QuerySet[Membership]:

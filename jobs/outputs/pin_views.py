@@ -23,14 +23,14 @@ class OutputPin(APIView):
     @extend_schema(operation_id="outputs_keeping", responses=KeepingSerializer)
     @raises(Conflict)
     def get(self, request: Request, job_id: str) -> Response:
-        """Show how long the files of a job stay."""
+        """Show how long a job's files are kept."""
         return _answer(find_job(request.user, job_id))
 
     @extend_schema(operation_id="outputs_pin", request=None, responses=KeepingSerializer)
     @raises(Conflict)
     @needs(Scope.SUBMIT)
     def put(self, request: Request, job_id: str) -> Response:
-        """Keep the files of a job until they are released."""
+        """Pin a job's files, so that they are kept."""
         job = find_own_job(request.user, job_id)
         keeping.pin(job, by=request.user)
         return _answer(job)
@@ -39,7 +39,7 @@ class OutputPin(APIView):
     @raises(Conflict)
     @needs(Scope.SUBMIT)
     def delete(self, request: Request, job_id: str) -> Response:
-        """Let the files of a job go when their time is over."""
+        """Unpin a job's files."""
         job = find_own_job(request.user, job_id)
         keeping.release(job, by=request.user)
         return _answer(job)

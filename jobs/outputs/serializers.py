@@ -15,37 +15,37 @@ from jobs.outputs.thumbnails import WIDTHS
 
 class FolderQuery(StrictSerializer):
     path = serializers.CharField(
-        default="", allow_blank=True, max_length=4096, help_text="A folder of the output; without it, all of it."
+        default="", allow_blank=True, max_length=4096, help_text="A folder of the output. Default: all of it."
     )
 
 
 class FileQuery(StrictSerializer):
     thumbnail = serializers.ChoiceField(
-        WIDTHS, required=False, help_text="Of a picture: a small copy instead, at most as many pixels wide and high."
+        WIDTHS, required=False, help_text="For an image: a copy of at most this width and height in pixels."
     )
 
 
 class OutputSerializer(serializers.Serializer[Any]):
-    path = serializers.CharField(help_text="From the output's own folder on.")
+    path = serializers.CharField(help_text="Relative to the job's output folder.")
     kind = serializers.ChoiceField(OutputKind.choices)
     size = serializers.IntegerField(help_text="In bytes.")
-    step = serializers.IntegerField(allow_null=True, help_text="The step at which it was written, as its name says.")
+    step = serializers.IntegerField(allow_null=True, help_text="The training step in the file's name.")
     modified_at = UtcField()
 
 
 class OutputListSerializer(serializers.Serializer[Any]):
     outputs = OutputSerializer(many=True)
-    complete = serializers.BooleanField(help_text="Nothing more will come: the training has ended.")
+    complete = serializers.BooleanField(help_text="The training has ended: no more files will follow.")
 
 
 class KeepingSerializer(serializers.Serializer[Any]):
-    """A job's `StoredOutput`."""
+    """How long a job's files are kept."""
 
     job_id = serializers.CharField(source="pk")
     pinned = serializers.SerializerMethodField()
     pinned_by = serializers.SerializerMethodField()
     pinned_at = UtcField(allow_null=True)
-    remove_at = UtcField(allow_null=True, help_text="When files will be removed, unless they are pinned before.")
+    remove_at = UtcField(allow_null=True, help_text="When files will be removed, unless they are pinned.")
     removes = serializers.SerializerMethodField(help_text="What will be removed then.")
     removed_at = UtcField(allow_null=True, help_text="When files were last removed.")
 

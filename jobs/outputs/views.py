@@ -39,7 +39,7 @@ class ThumbnailNotMade(exceptions.APIException):
 
 
 class RangeNotSatisfiable(exceptions.APIException):
-    """The client's idea of the file's size is wrong; `Content-Range` has the true one."""
+    """The range is outside of the file. `Content-Range` has the file's size."""
 
     status_code = status.HTTP_416_REQUESTED_RANGE_NOT_SATISFIABLE
     default_detail = "The range begins behind the end of the file."
@@ -52,7 +52,7 @@ class OutputList(APIView):
     @extend_schema(operation_id="outputs_list", parameters=[FolderQuery], responses=OutputListSerializer)
     @raises(Conflict)
     def get(self, request: Request, job_id: str) -> Response:
-        """List what a training wrote.
+        """List a job's output files.
 
         Every file below `path`, at most 100,000. Links and devices are left out.
         """
@@ -74,12 +74,12 @@ class OutputContent(APIView):
         responses={
             (200, "application/octet-stream"): OpenApiTypes.BINARY,
             (206, "application/octet-stream"): OpenApiTypes.BINARY,
-            304: OpenApiResponse(description="It is as the client has it."),
+            304: OpenApiResponse(description="The file has not changed since the client fetched it."),
         },
     )
     @raises(Conflict, ThumbnailNotMade, RangeNotSatisfiable)
     def get(self, request: Request, job_id: str, path: str) -> HttpResponseBase:
-        """Download a file that a training wrote, or a part of it.
+        """Download an output file, or a part of it.
 
         Pictures and videos of the usual kinds show in a browser; everything else is a download.
         """
@@ -108,7 +108,7 @@ class OutputArchive(APIView):
     )
     @raises(Conflict)
     def get(self, request: Request, job_id: str) -> HttpResponseBase:
-        """Download a folder of a training's files as a zip."""
+        """Download a folder of a job's output as a zip file."""
         job = find_job(request.user, job_id)
         below = checked(FolderQuery, request.query_params)["path"].strip("/")
         folder = _folder(job)

@@ -38,7 +38,7 @@ def objection_to_dataset(provider: str, size: int) -> str:
 def remarks_on(provider: str, config: Mapping[str, Any]) -> list[str]:
     """Return sentences that the submitter of this config should read."""
     doubt = read_config(config).doubt
-    remarks = [f"Neither time nor cost can be estimated: {doubt}"] if doubt else []
+    remarks = [f"Time and cost can't be estimated: {doubt}"] if doubt else []
     implementation = get_provider(provider)
     return [*remarks, *(implementation.remarks(config) if isinstance(implementation, Inspects) else ())]
 

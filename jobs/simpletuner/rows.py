@@ -82,7 +82,7 @@ def read_job(row: Row) -> ReadJob:
     if provider == CAPTIONING:
         raise SkippedRowError("it wrote captions and trained nothing")
     if len(provider) > PROVIDER_LIMIT or not is_plain_name(provider):
-        raise BrokenRowError(f"{provider[:PROVIDER_LIMIT]!r} is no provider")
+        raise BrokenRowError(f"{provider[:PROVIDER_LIMIT]!r} is not a provider")
     source_id = _text(row, "job_id")
     if not source_id:
         raise BrokenRowError("it has no job_id")
@@ -135,7 +135,7 @@ def _text(row: Mapping[str, Any], name: str) -> str:
 def _status(row: Row) -> JobStatus:
     text = _text(row, "status")
     if text not in JobStatus.values:
-        raise BrokenRowError(f"{text[:40]!r} is no status")
+        raise BrokenRowError(f"{text[:40]!r} is not a status")
     return JobStatus(text)
 
 
@@ -156,7 +156,7 @@ def moment(row: Row, name: str) -> datetime | None:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise BrokenRowError(f"{name} is no date: {text[:40]!r}") from None
+        raise BrokenRowError(f"{name} is not a date: {text[:40]!r}") from None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     if not is_moment(at):
         raise BrokenRowError(f"{name} can't be true: {text[:40]}")
@@ -175,7 +175,7 @@ def _cost(row: Row) -> Decimal | None:
     try:
         cost = Decimal(text)
     except InvalidOperation:
-        raise BrokenRowError(f"cost_usd is no number: {text[:40]!r}") from None
+        raise BrokenRowError(f"cost_usd is not a number: {text[:40]!r}") from None
     if not is_cost(cost):
         raise BrokenRowError(f"cost_usd can't be true: {text[:40]}")
     return cost.quantize(Decimal("0.0001"))
@@ -188,7 +188,7 @@ def _metadata(row: Row) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise BrokenRowError("its metadata are no JSON") from None
     if not isinstance(metadata, dict):
-        raise BrokenRowError("its metadata are no object")
+        raise BrokenRowError("its metadata is not an object")
     problem = problem_with(metadata)
     if problem:
         raise BrokenRowError(f"its metadata can't be stored: {problem}")

@@ -54,7 +54,7 @@ def start_asking(
     if earlier is not None:
         earlier.join(GRACE_SECONDS)  # it may just be ending
         if earlier.is_alive():
-            text = "An earlier look at it still hangs: its address or its shared folder does not answer."
+            text = "An earlier check of it still hangs: its address or its shared folder does not answer."
             deliver(ProviderError(text))
             return
 

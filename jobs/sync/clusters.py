@@ -82,7 +82,7 @@ def check_profile(name: str, profile: str) -> ProfileCheck:
     if look is not None and look.is_fresh:
         return ProfileCheck(look.unrunnable.get(profile, ""))
     why = look.error if look is not None and look.error else "It is being asked."
-    return ProfileCheck(remark=f"The cluster could not be asked whether a node can run {profile}: {why}")
+    return ProfileCheck(remark=f"It can't be checked whether a node can run {profile}: {why}")
 
 
 def look_where_due() -> dict[str, int]:
@@ -156,12 +156,12 @@ def _described(name: str, error: Exception) -> str:
         return str(error) or type(error).__name__
     # An answer that our own code can't read must not hide the other clusters.
     logger.error("What a cluster answered could not be read", extra={"provider": name}, exc_info=error)
-    return f"What it answered could not be read ({type(error).__name__})."
+    return f"Its answer could not be read ({type(error).__name__})."
 
 
 async def _ask(name: str) -> Answer:
     provider = get_provider(name)
-    return await provider.look() if isinstance(provider, ReportsNodes) else "It is no cluster any more."
+    return await provider.look() if isinstance(provider, ReportsNodes) else "It is not a cluster any more."
 
 
 def _store_view(name: str, row: QuerySet[ClusterLook], data: dict[str, Any]) -> None:

@@ -155,8 +155,8 @@ def unassigned_jobs_of(name: str, label: str) -> str:
         return ""
     jobs, them = ("1 job", "it") if count == 1 else (f"{count:,} jobs", "them")
     return (
-        f"Only superusers see {jobs} made at {label} itself: no organization is named for {them}. A superuser names it "
-        f"in the admin (Provider configs, {name}, Discovery organization) or as discovery_organization by "
+        f"Only superusers see {jobs} created at {label} directly: no organization is set for {them}. A superuser can "
+        f"set it in the admin (Provider configs, {name}, Discovery organization) or as discovery_organization with "
         f"PUT /api/cloud/providers/{name}."
     )
 

@@ -18,9 +18,9 @@ def why_not_now(config: ProviderConfig, look: ClusterLook | None = None, *, with
     """
     provider = get_provider(config.name)
     if not config.enabled:
-        return f"{provider.label} is switched off at present."
+        return f"{provider.label} is switched off."
     if circuit_breaker.is_open(config, timezone.now()):
-        return f"{provider.label} could not be reached; it is asked again at {config.outage_until:%H:%M:%S} UTC."
+        return f"{provider.label} could not be reached. The next attempt is at {config.outage_until:%H:%M:%S} UTC."
     if with_access and isinstance(provider, NeedsAccess) and (lack := provider.missing_access()):
         return lack
     return why_not_at_cluster(provider.label, look)
@@ -37,7 +37,7 @@ def why_not_at_cluster(label: str, look: ClusterLook | None) -> str:
         return f"{who}{look.error.removesuffix('.')}.{seen}"
     view = view_of(look)
     if view is not None and not any(node.is_usable for node in view.nodes):
-        return f"{label} has no node that takes trainings."
+        return f"{label} has no node that accepts trainings."
     return ""
 
 

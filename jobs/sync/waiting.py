@@ -26,7 +26,7 @@ def _reason(job: Job, unrunnable: str) -> str:
     reason = unrunnable or job.provider_waiting_reason or ""
     if job.cancel_requested_at is None:
         return reason
-    return " ".join(filter(None, [f"A stop was asked for, and {job.provider} has not confirmed it yet.", reason]))
+    return " ".join(filter(None, [f"A stop was requested, but {job.provider} has not confirmed it yet.", reason]))
 
 
 def facet(jobs: Sequence[Job], viewer: AnyUser, requested: Collection[str]) -> Mapping[str, Mapping[str, Any]]:

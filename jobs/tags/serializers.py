@@ -22,13 +22,13 @@ class TagsField(serializers.ListField):
 
 
 class TagsBody(StrictSerializer):
-    """All tags that the job carries from now on."""
+    """All tags of the job; they replace its earlier tags."""
 
     tags = TagsField()
 
 
 class NoteBody(StrictSerializer):
-    """The job's note from now on; empty: none."""
+    """The new note. An empty one removes it."""
 
     note = serializers.CharField(max_length=MAX_NOTE_CHARACTERS, allow_blank=True)
 
@@ -50,7 +50,7 @@ class TagsSetSerializer(serializers.Serializer[Any]):
 
 
 class TagSerializer(serializers.Serializer[Tag]):
-    """A tag, and how many jobs carry it."""
+    """A tag, and how many jobs have it."""
 
     name = serializers.CharField()
     jobs = serializers.IntegerField()
@@ -75,4 +75,4 @@ class TagBody(StrictSerializer):
 class RemovedTagSerializer(serializers.Serializer[Any]):
     success = SuccessField()
     name = serializers.CharField()
-    jobs = serializers.IntegerField(help_text="How many jobs carried it.")
+    jobs = serializers.IntegerField(help_text="How many jobs had it.")

@@ -40,6 +40,6 @@ class WebhookDeliveryAdmin(SuperuserAdmin[WebhookDelivery]):
     def replay(self, request: HttpRequest, deliveries: QuerySet[WebhookDelivery]) -> None:
         done = [apply.replay(delivery) for delivery in deliveries.order_by("id")]
         if any(done):
-            messages.success(request, f"{sum(done)} replayed; the outcome says what came of each.")
+            messages.success(request, f"{sum(done)} replayed. The outcome of each delivery shows the result.")
         if not all(done):
-            messages.warning(request, f"{len(done) - sum(done)} had been refused: nothing of them is applied.")
+            messages.warning(request, f"{len(done) - sum(done)} had been refused, so they are not applied.")

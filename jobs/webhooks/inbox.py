@@ -170,7 +170,7 @@ def _parsed(body: bytes) -> Any:
 def _finite(text: str) -> float:
     number = float(text)
     if not isfinite(number):
-        raise ValueError(f"{text} is no number in JSON")
+        raise ValueError(f"{text} is not a number in JSON")
     return number
 
 

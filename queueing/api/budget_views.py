@@ -47,7 +47,7 @@ class ThresholdsField(serializers.ListField):
 
 
 class ChangeBudgetBody(StrictSerializer):
-    """What changes; the rest stays. `version` is that which the asker saw; `confirm` accepts what a 409 said."""
+    """The fields to change. `version` is the one that you read; `confirm` accepts what a 409 warned of."""
 
     amount_usd = AmountField(required=False)
     thresholds = ThresholdsField(required=False)
@@ -78,7 +78,7 @@ class BudgetBody(ChangeBudgetBody):
 
 
 class BudgetSerializer(serializers.Serializer[BudgetState]):
-    """A budget, and what is spent and held of it in the present period."""
+    """A budget, and what is spent and reserved of it in the current period."""
 
     id = serializers.IntegerField(source="budget.pk")
     scope = serializers.ChoiceField(choices=BudgetScope.choices, source="budget.scope")
@@ -117,9 +117,9 @@ class BudgetViewSet(ViewSet):
 
     @extend_schema(responses=BudgetsSerializer)
     def list(self, request: Request) -> Response:
-        """List the budgets that concern the asker.
+        """List the budgets that apply to you.
 
-        An admin sees those of everybody in the organization, a superuser all.
+        Admins also see the budgets of their organization's members, superusers see all.
         """
         return rendered(BudgetsSerializer, {"budgets": states(editing.visible_budgets(request.user))})
 
@@ -127,9 +127,9 @@ class BudgetViewSet(ViewSet):
     @raises(PermissionDenied, Conflict)
     @needs(Scope.ADMINISTER)
     def create(self, request: Request) -> Response:
-        """Set a budget.
+        """Create a budget.
 
-        For the site superusers do that, for an organization and its people the organization's admins.
+        Superusers do that for the site, an organization's admins for the organization and its members.
         """
         body, user = checked(BudgetBody, request.data), current_user(request)
         organization, person = _whose(user, body)
@@ -144,7 +144,7 @@ class BudgetViewSet(ViewSet):
     def partial_update(self, request: Request, budget_id: int) -> Response:
         """Change a budget.
 
-        An amount below what is committed is answered 409 with what would happen; with `confirm` it is set.
+        For an amount below what is spent and reserved the answer is 409, with the consequences; `confirm` accepts them.
         """
         budget, user = _find(request, budget_id), current_user(request)
         body = checked(ChangeBudgetBody, request.data)
@@ -182,7 +182,7 @@ def _whose(user: User, body: dict[str, Any]) -> tuple[Organization | None, User 
     needed = NEEDED[BudgetScope(body["scope"])]
     for name in ("organization", "user"):
         if bool(body[name]) != (name in needed):
-            text = "is needed" if name in needed else "has no place"
+            text = "is required" if name in needed else "is not allowed"
             raise ValidationError({name: f"{name} {text} in a budget of scope {body['scope']!r}."})
     if not needed:
         if not is_superuser(user):

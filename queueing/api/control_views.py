@@ -68,7 +68,7 @@ class QueueControlViewSet(ViewSet):
     @action(methods=["post"], detail=False)
     @needs(Scope.DECIDE)
     def process(self, request: Request) -> Response:
-        """Ask for a queue pass, without waiting for the next tick."""
+        """Start eligible jobs now."""
         if not manages_anything(request.user):
             raise PermissionDenied("Only leads and admins can start eligible jobs.")
         passes.request_pass()
@@ -94,14 +94,14 @@ class QueueControlViewSet(ViewSet):
     @action(methods=["post"], detail=False)
     @needs(Scope.ADMINISTER)
     def pause(self, request: Request) -> Response:
-        """Start no more jobs until the queue is resumed."""
+        """Pause the queue: start no more jobs."""
         return _set_paused(request.user, True)
 
     @extend_schema(request=None, responses=LimitsSerializer)
     @action(methods=["post"], detail=False)
     @needs(Scope.ADMINISTER)
     def resume(self, request: Request) -> Response:
-        """Let the queue start jobs again."""
+        """Resume the queue."""
         return _set_paused(request.user, False)
 
 

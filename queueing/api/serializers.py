@@ -42,8 +42,9 @@ class PriorityBody(StrictSerializer):
 
 
 class EntrySerializer(serializers.Serializer[Any]):
-    """A queue entry that `with_facts` has given its position, reason and wait."""
+    """A queue entry, its position, why it waits, and for how long it probably will."""
 
+    # `with_facts` adds what is no column.
     job_id = serializers.CharField()
     config_name = serializers.CharField(source="job.config_name")
     status = serializers.ChoiceField(choices=EntryStatus.choices)
@@ -74,7 +75,7 @@ def with_facts(entries: Sequence[QueueEntry], viewer: AnyUser) -> Sequence[Queue
 
 
 class QueueSerializer(serializers.Serializer[Any]):
-    """The live entries that the caller may see, and the numbers of those that wait and run."""
+    """The waiting and running entries that you may see, and how many there are."""
 
     entries = EntrySerializer(many=True)
     depth = serializers.IntegerField()
@@ -82,7 +83,7 @@ class QueueSerializer(serializers.Serializer[Any]):
 
 
 class OwnQueueSerializer(serializers.Serializer[Any]):
-    """The caller's live entries."""
+    """Your waiting and running entries."""
 
     entries = EntrySerializer(many=True)
 
@@ -105,7 +106,7 @@ class BlockerSerializer(serializers.Serializer[Explained]):
 
 
 class PositionSerializer(serializers.Serializer[Any]):
-    """A job's position, the reasons for its wait, and its expected length."""
+    """A job's place in the queue, why it waits, and for how long it probably will."""
 
     job_id = serializers.CharField(source="entry.job_id")
     status = serializers.CharField(source="entry.status")
@@ -133,7 +134,7 @@ class OrganizationLoadSerializer(serializers.Serializer[Any]):
 
 
 class StatisticsSerializer(serializers.Serializer[Any]):
-    """The queue in numbers, by our names and by SimpleTuner's."""
+    """The queue in numbers, by cloudtrain's and SimpleTuner's names."""
 
     depth = serializers.IntegerField()
     queue_depth = serializers.IntegerField(source="depth")
@@ -150,7 +151,7 @@ class StatisticsSerializer(serializers.Serializer[Any]):
 
 
 class ProviderLimitBody(StrictSerializer):
-    """A provider's own limit; null: none. Drained: nothing new starts there."""
+    """A provider's limit; null: none. While it is drained, no new job starts there."""
 
     max_running = serializers.IntegerField(min_value=0, max_value=1_000_000, allow_null=True, required=False)
     drained = serializers.BooleanField(required=False)
@@ -166,7 +167,7 @@ LIMIT_ALIASES = {
 
 
 class LimitsBody(StrictSerializer):
-    """The limits to change, by our names or by SimpleTuner's. Those left out stay."""
+    """The limits to change, by cloudtrain's or SimpleTuner's names. Limits that are left out stay unchanged."""
 
     max_concurrent = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
     user_max_concurrent = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
@@ -194,7 +195,7 @@ class LimitsBody(StrictSerializer):
 
 
 class LimitsSerializer(serializers.Serializer[QueueState]):
-    """The limits in force, by our names and by SimpleTuner's."""
+    """The limits in force, by cloudtrain's and SimpleTuner's names."""
 
     max_concurrent = serializers.IntegerField(source="max_running")
     user_max_concurrent = serializers.IntegerField(source="max_running_per_user")
@@ -209,7 +210,7 @@ class LimitsSerializer(serializers.Serializer[QueueState]):
     organizations = serializers.SerializerMethodField()
 
     def get_providers(self, state: QueueState) -> dict[str, Any]:
-        """By name. A limit of the configuration file counts, whatever was set here before."""
+        """By provider name. A limit in the configuration file overrides one set here."""
         of_file = limits_of_file()
         declared = {name: ProviderLimit(provider=name) for name in of_file if name != "local"}
         rows = declared | {row.provider: row for row in ProviderLimit.objects.all()}

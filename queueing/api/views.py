@@ -49,7 +49,7 @@ class QueueViewSet(CancelsJobs):
 
     @extend_schema(parameters=[QueueQuery], responses=QueueSerializer)
     def list(self, request: Request) -> Response:
-        """List what runs and what waits."""
+        """List running and waiting jobs."""
         query = checked(QueueQuery, request.query_params)
         entries = visible_entries(request.user)
         if query["status"]:
@@ -69,14 +69,14 @@ class QueueViewSet(CancelsJobs):
     @extend_schema(responses=StatisticsSerializer)
     @action(detail=False)
     def stats(self, request: Request) -> Response:
-        """Count what runs and what waits."""
+        """Count running and waiting jobs."""
         return rendered(StatisticsSerializer, statistics(request.user))
 
     @extend_schema(responses=PositionSerializer)
     @raises(Conflict)
     @action(detail=False, url_path="position/<str:job_id>")
     def position(self, request: Request, job_id: str) -> Response:
-        """Show where a job stands and why it waits."""
+        """Show a job's place in the queue and why it waits."""
         job = find_job(request.user, job_id)
         entry = _entry_of(job.pk)
         explainer = Explainer(request.user, [entry])
@@ -111,9 +111,9 @@ class QueueViewSet(CancelsJobs):
     @action(methods=["post"], detail=True)
     @needs(Scope.DECIDE)
     def resubmit(self, request: Request, job_id: str) -> Response:
-        """Queue an unconfirmed job once more.
+        """Queue an unconfirmed job again.
 
-        For one that its provider, by all that can be seen there, does not have.
+        For a job that its provider doesn't have, as far as can be seen there.
         """
         return _decide_unconfirmed(request, job_id, operations.resubmit)
 

@@ -11,10 +11,10 @@ ONE_DOLLAR = Decimal(1)
 
 
 def money(amount: Decimal) -> str:
-    """Return `$480`, `$480.50` or `$0.0012`."""
+    """Return `$480`, `$480.50`, `$0.00` or `$0.0012`."""
     if amount and abs(amount) < Decimal("0.01"):
         return f"${amount.normalize():f}"
-    return f"${amount:,.0f}" if amount == amount.to_integral_value() else f"${amount:,.2f}"
+    return f"${amount:,.0f}" if amount and amount == amount.to_integral_value() else f"${amount:,.2f}"
 
 
 def who_raises(state: BudgetState) -> str:
@@ -31,8 +31,8 @@ def waiting(state: BudgetState, needs: Decimal | None, *, with_sums: bool, unpri
     if needs is None:
         if unpriced:
             return f"{beginning}: {unpriced} has no price, so this job waits until a superuser sets one."
-        held = "the cost of this job is not known, so it is held for an admin"
-        return f"{beginning}: {held}: a limit for it (max_cost_usd) lets it start."
+        held = "the cost of this job is not known, so it waits"
+        return f"{beginning}: {held}. It starts once an admin sets a cost limit for it (max_cost_usd)."
     sums = f"{money(state.committed)} of {money(budget.amount)} committed, " if with_sums else ""
     end = "" if with_sums else " and less is left"
     raised = f"{who_raises(state)} raises it"
@@ -54,9 +54,9 @@ def reached(state: BudgetState, percent: int) -> str:
     budget = state.budget
     sums = f"{money(state.spent)} of {money(budget.amount)} spent ({percent} %)"
     ending = {
-        Action.HOLD: "No further job starts. What runs is left alone.",
-        Action.FINISH: "No further job starts. What runs may finish, and its submitters are warned.",
-        Action.CANCEL: "No further job starts. What runs is cancelled.",
+        Action.HOLD: "No more jobs start. Running jobs continue.",
+        Action.FINISH: "No more jobs start. Running jobs continue, and their submitters are warned.",
+        Action.CANCEL: "No more jobs start. Running jobs are cancelled.",
     }[Action(budget.action)]
     rest = f" {ending}" if percent >= 100 else ""
     return f"Budget of {budget.owner} for {state.window.name}: {sums}.{rest}"
@@ -76,10 +76,10 @@ def forecast(state: BudgetState, expected: Decimal) -> str:
 
 
 def committed(state: BudgetState) -> str:
-    """Return `$480 of $500 committed: $450 spent, $30 held for jobs that have begun, $20 left.`"""
+    """Return `$480 of $500 committed: $450 spent, $30 reserved for started jobs, $20 left.`"""
     budget = state.budget
     rest = f"{money(state.left)} left" if state.left >= 0 else f"{money(-state.left)} more than the budget"
-    parts = f"{money(state.spent)} spent, {money(state.held)} held for jobs that have begun, {rest}"
+    parts = f"{money(state.spent)} spent, {money(state.held)} reserved for started jobs, {rest}"
     return f"{money(state.committed)} of {money(budget.amount)} committed: {parts}."
 
 
@@ -87,15 +87,17 @@ def consequences(state: BudgetState) -> str:
     """Return what happens when a budget of which more is committed than its amount is set."""
     budget = state.budget
     if state.committed > budget.amount:
-        beginning = f"{money(state.committed)} are committed already, more than {money(budget.amount)}: "
+        beginning = f"{money(state.committed)} are already committed, more than {money(budget.amount)}: "
     else:
         beginning = f"All of {money(budget.amount)} is spent: "
     ending = {
-        Action.HOLD: "What runs is left alone.",
-        Action.FINISH: "What runs may finish, and its submitters are warned.",
-        Action.CANCEL: "What runs is cancelled." if state.is_used_up else "What runs is cancelled once all is spent.",
+        Action.HOLD: "Running jobs continue.",
+        Action.FINISH: "Running jobs continue, and their submitters are warned.",
+        Action.CANCEL: "Running jobs are cancelled."
+        if state.is_used_up
+        else "Running jobs are cancelled once it is spent.",
     }[Action(budget.action)]
-    return f"{beginning}no further job starts. {ending} {state.window.resets}."
+    return f"{beginning}no more jobs start. {ending} {state.window.resets}."
 
 
 def terms(budget: Budget) -> str:

@@ -51,12 +51,12 @@ class QuotaImport:
         if row.get("level_id") is not None or row.get("team_id") is not None:
             return (
                 Fate.SKIPPED,
-                f"{kind} of a {'team' if row.get('level_id') is None else 'level'}: there is no such here",
+                f"{kind} of a {'team' if row.get('level_id') is None else 'level'}: not available here",
             )
         if kind in INSTEAD:
             return Fate.SKIPPED, f"{kind}: {INSTEAD[kind]}"
         if kind not in PERIODS and kind != "concurrent_jobs":
-            return Fate.SKIPPED, f"{kind[:40]!r} is no quota of SimpleTuner's"
+            return Fate.SKIPPED, f"{kind[:40]!r} is not a quota of SimpleTuner"
         if row.get("action", "block") != "block":
             return Fate.SKIPPED, f"{kind} with {row['action']}: budgets and limits here always hold what is new"
         return self._budget(row, kind, amount, apply) if kind in PERIODS else self._limit(row, amount, apply)
@@ -66,11 +66,11 @@ class QuotaImport:
         if user_id is not None:
             person = self.people.member(user_id if isinstance(user_id, int) else None)
             if person is None:
-                return Fate.SKIPPED, f"{kind} of {self.people.name(user_id)}, who is no member here"
+                return Fate.SKIPPED, f"{kind} of {self.people.name(user_id)}, who is not a member here"
         elif not self._is_ours(row):
             return Fate.SKIPPED, f"{kind} {_whose(row)}: set it here by hand"
         if not 0 <= amount <= LARGEST_BUDGET:
-            return Fate.SKIPPED, f"{kind}: {amount} is no amount"
+            return Fate.SKIPPED, f"{kind}: {amount} is not an amount"
         scope, period = Scope.USER if person else Scope.ORGANIZATION, PERIODS[kind]
         whose = f"of {person}" if person else f"of {self.organization}, for everybody together"
         if Budget.objects.filter(scope=scope, organization=self.organization, user=person, period=period).exists():
@@ -85,7 +85,7 @@ class QuotaImport:
             return Fate.SKIPPED, f"concurrent_jobs {_whose(row)}: the general limit for a user is set for all at once"
         number = int(amount)
         if not 0 <= number <= LARGEST_LIMIT:
-            return Fate.SKIPPED, f"concurrent_jobs: {amount} is no number of jobs"
+            return Fate.SKIPPED, f"concurrent_jobs: {amount} is not a number of jobs"
         current = self.organization.max_running
         if current is not None:
             is_same = current == number

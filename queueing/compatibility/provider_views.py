@@ -38,7 +38,7 @@ LIMITS = ("cost_limit_enabled", "cost_limit_amount", "cost_limit_period", "cost_
 
 
 class ProviderConfigBody(ProviderSettingsBody):
-    """What changes, by our names or by SimpleTuner's; a cost limit is a budget."""
+    """The fields to change, by cloudtrain's or SimpleTuner's names. A cost limit is stored as a budget."""
 
     webhook_require_signature = serializers.BooleanField(required=False)
     webhook_allowed_ips = serializers.ListField(child=serializers.CharField(max_length=50), required=False)
@@ -69,7 +69,7 @@ class ProviderFiguresSerializer(HardwareInfoSerializer):
 
 
 class ProviderConfigSerializer(serializers.Serializer[Any]):
-    """A provider's configuration, as SimpleTuner's command line asks for it."""
+    """A provider's configuration, as SimpleTuner's command line expects it."""
 
     config = ProviderFiguresSerializer()
 
@@ -88,7 +88,7 @@ class ProviderConfigView(APIView):
     def put(self, request: Request, name: str) -> Response:
         """Change a provider's settings or the cost limit.
 
-        The limit is a budget: for a superuser the site's, for an admin their organization's, whatever the provider.
+        The limit is a budget over all providers: a superuser sets the site's, an admin their organization's.
         """
         _known(name)
         body = checked(ProviderConfigBody, request.data)

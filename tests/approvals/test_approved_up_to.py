@@ -42,7 +42,7 @@ def test_a_job_that_may_cost_more_than_that_is_held_again(request_: ApprovalRequ
         assert QueueEntry.objects.get().status == "blocked"
         again = ApprovalRequest.objects.order_by("pk").last()
         assert again is not None
-        assert "up to $30.00, and the job may cost more now" in again.reason
+        assert "up to $30.00, but the job may cost more now" in again.reason
         assert approve(again, user=bob, source=Source.API, up_to=Decimal(30))
 
 

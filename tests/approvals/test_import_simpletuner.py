@@ -53,7 +53,7 @@ def test_it_shows_first_and_then_does_each_thing_once(owner: User, alice: User, 
     shown = run(jobs)
     assert "jobs new 3" in shown
     assert "jobs skipped 1 it wrote captions and trained nothing" in shown
-    assert "Nothing was changed. --apply does it." in shown
+    assert "Nothing was changed. Add --apply to import." in shown
     assert not Job.objects.exists()
 
     assert "jobs new 3" in run(jobs, "--apply")
@@ -62,7 +62,7 @@ def test_it_shows_first_and_then_does_each_thing_once(owner: User, alice: User, 
     stored = list(Job.objects.order_by("pk").values())
     again = run(jobs, "--apply")
     assert "jobs already there 3" in again
-    assert "No job is new." in again
+    assert "There are no new jobs." in again
     assert list(Job.objects.order_by("pk").values()) == stored
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -97,7 +97,7 @@ def test_broken_rows_are_named_and_stop_it(owner: User, tmp_path: Path) -> None:
         run(jobs, "--apply")
     assert not Job.objects.exists()
     lines = run(jobs, "--skip-broken", "--apply")
-    assert "job bad-1: 'strange' is no status." in lines
+    assert "job bad-1: 'strange' is not a status." in lines
     assert "job bad-4: cost_usd can't be true: -1.0." in lines
     assert Job.objects.count() == 1
 
@@ -188,7 +188,7 @@ class TestPeople:
         lines = run(jobs, "--users", "--apply")
         assert "users already there 1 members" in lines
         assert "users skipped 1 switched off in SimpleTuner" in lines
-        assert "1 new jobs are of nobody who is a member of acme: they are olga's" in lines
+        assert "1 new jobs have no owner who is a member of acme: they go to olga" in lines
         assert dict(Invitation.objects.values_list("email", "role")) == {
             "ana@example.org": "researcher",
             "ben@example.org": "admin",
@@ -247,8 +247,8 @@ class TestRules:
         for sentence in (
             "quotas new 1 a budget for a day of alice",
             "quotas new 1 acme runs 3 at once",
-            "quotas skipped 1 cost_monthly of b, who is no member here",
-            "quotas skipped 1 cost_monthly of a level: there is no such here",
+            "quotas skipped 1 cost_monthly of b, who is not a member here",
+            "quotas skipped 1 cost_monthly of a level: not available here",
             "quotas skipped 1 cost_daily with warn: budgets and limits here always hold what is new",
             "quotas skipped 1 cost_monthly for each person: set it here by hand",
             "quotas skipped 1 jobs_per_hour: nothing here counts by the hour; a rule counts by the day",

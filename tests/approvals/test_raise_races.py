@@ -110,4 +110,4 @@ def test_a_second_click_changes_nothing(running: Callable[[], Job], bob: User) -
     job = running()
     changed = at_once(*[lambda: set_fuse(Job.objects.get(pk=job.pk), Decimal(60), by=bob)] * 3)
     assert sorted(changed) == [False, False, True]
-    assert JobEvent.objects.filter(job=job, reason="may cost $60.00 at most").count() == 1
+    assert JobEvent.objects.filter(job=job, reason="cost limit set to $60.00").count() == 1

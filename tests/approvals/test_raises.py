@@ -66,7 +66,7 @@ def test_at_its_limit_those_who_approved_it_are_asked_once(running: Job) -> None
     assert [item.rule_name for item in request.requirements.all()] == ["first_job"]
     assert Notice.objects.filter(kind="approval_requested", data__approval_id=request.pk).count() == 1
     notes = JobEvent.objects.filter(job=running, actor="fuse", reason__contains="continues until $33.00")
-    assert notes.get().reason.endswith("Those who approve are asked for $51.92.")
+    assert notes.get().reason.endswith("The reviewers are asked for $51.92.")
 
 
 def test_beyond_the_grace_it_is_cancelled_and_the_request_goes(running: Job) -> None:

@@ -73,7 +73,7 @@ def test_that_it_costs_nothing_is_in_the_admin_and_the_mail(
 ) -> None:
     page = read_page(root, f"/admin/approvals/approvalrequest/{ApprovalRequest.objects.get().pk}/change/")
     assert "$0.00, own hardware" in page
-    assert "free (own hardware) on cpu." in page
+    assert "$0.00 (own hardware) on cpu." in page
     send_due()
     assert "Cost        $0.00, own hardware" in mailoutbox[0].body
 

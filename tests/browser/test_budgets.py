@@ -80,7 +80,7 @@ def test_a_budget_is_lowered_after_a_question_and_removed_by_keyboard(
     page.get_by_role("link", name="acme", exact=True).click()
     page.get_by_label("Amount, in US dollars").fill("450")
     page.get_by_role("button", name="Save budget").press("Enter")
-    expect(page.get_by_text("$472.50 are committed already, more than $450")).to_be_visible()
+    expect(page.get_by_text("$472.50 are already committed, more than $450")).to_be_visible()
     look_at(page, "question")
     page.get_by_role("button", name="Save anyway").press("Enter")
     expect(page.get_by_role("status").get_by_text("Budget saved.")).to_be_visible()

@@ -23,7 +23,9 @@ def test_a_mistake_is_listed_and_a_click_goes_to_its_line(browse: Browse, alice:
     page = browse(alice, "/jobs/new", viewport={"width": 1280, "height": 900})
     page.get_by_role("textbox", name="JSON", exact=True).fill(CONFIG)
     listed = page.locator("#config .editor-findings")
-    expect(listed).to_contain_text("Line 5: learning_rte: SimpleTuner has no such option. Did you mean learning_rate?")
+    expect(listed).to_contain_text(
+        "Line 5: learning_rte: SimpleTuner doesn't have this option. Did you mean learning_rate?"
+    )
     expect(listed).to_contain_text('Line 3: model_type: "lorra" is none of its choices: full, lora.')
     expect(page.locator("#forecast-warnings")).not_to_contain_text("learning_rte")
     page.get_by_role("button", name="Line 5").click()

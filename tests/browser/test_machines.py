@@ -17,7 +17,7 @@ from tests.factories import make_process
 from tests.providers import ClusterProvider, node
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
-OPEN = "It takes jobs from anybody who reaches its address: start Ray with RAY_AUTH_MODE=token."
+OPEN = "Anybody who can reach its address can run jobs on it. Start Ray with RAY_AUTH_MODE=token."
 UNRUNNABLE = "No node has 8 GPUs of the type h100; the largest has 4."
 
 

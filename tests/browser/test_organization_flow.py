@@ -89,7 +89,7 @@ def test_from_an_invitation_to_the_members_first_job_without_a_superuser(browse:
     page.get_by_role("link", name="Remove nora").press("Enter")
     expect(page.get_by_text("1 job of nora has not ended.")).to_be_visible()
     look_at(page, "member-removal")
-    page.get_by_label("They are cancelled").check()
+    page.get_by_label("Cancel jobs").check()
     page.get_by_role("button", name="Remove nora").press("Enter")
     expect(page.get_by_text("nora was removed from acme. 1 job cancelled.")).to_be_visible()
     assert not Membership.objects.filter(user__username="nora").exists()

@@ -100,7 +100,7 @@ def test_a_mistake_is_shown_at_its_field(browse: Browse, maria: User, complaints
     page.get_by_label("Config, as JSON").fill('{"max_train_steps": ')
     page.get_by_role("button", name="Save config").click()
     expect(page.get_by_label("Config, as JSON")).to_have_attribute("aria-invalid", "true")
-    expect(page.get_by_text("This is no valid JSON: line 1")).to_be_visible()
+    expect(page.get_by_text("This is not valid JSON: line 1")).to_be_visible()
     assert not TrainingConfig.objects.filter(name="broken").exists()
     look_at(page, "config-broken")
     complaints[:] = [text for text in complaints if "400" not in text]

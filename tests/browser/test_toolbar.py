@@ -135,7 +135,7 @@ def test_sync_tells_that_nobody_of_the_organizations_sees_what_it_found(
     page = is_live(browse(bob))
     page.get_by_role("button", name="Check the providers now").click()
     expect(page.locator(".toast").last).to_have_text("2 new jobs at Replicate")
-    expect(page.locator("#problem-text")).to_contain_text("Only superusers see 2 jobs made at Replicate itself")
+    expect(page.locator("#problem-text")).to_contain_text("Only superusers see 2 jobs created at Replicate directly")
     expect(page.locator("#job-rows tr")).to_have_count(0)
 
 

@@ -90,7 +90,7 @@ def test_the_limits_for_one_person_are_documented(paths: dict[str, dict[str, Any
     limited = {
         (method, path)
         for method, path in those_that_answer(paths, "429")
-        if "as much of something" in paths[path][method]["responses"]["429"]["description"]
+        if "A limit per person" in paths[path][method]["responses"]["429"]["description"]
     }
     assert limited == {
         ("post", "/api/cloud/jobs/submit"),

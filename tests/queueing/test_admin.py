@@ -98,8 +98,8 @@ def test_the_queue_is_paused_and_resumed_by_a_superuser_alone(enqueue: Enqueue, 
     entry = enqueue()
     assert "Only a superuser can do this" in act(bob, "pause_queue", entry)
     assert "The queue is paused" in act(root, "pause_queue", entry)
-    assert "was paused already" in act(root, "pause_queue", entry)
-    assert "The queue is going on" in act(root, "resume_queue", entry)
+    assert "was already paused" in act(root, "pause_queue", entry)
+    assert "The queue is running" in act(root, "resume_queue", entry)
     changes = AuditRecord.objects.filter(action="limit_changed").order_by("id").values_list("after", flat=True)
     assert list(changes) == [{"paused": True}, {"paused": False}]
 

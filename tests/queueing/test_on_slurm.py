@@ -99,7 +99,7 @@ def test_a_profile_with_a_typo_fails_the_job_with_a_sentence(declare: Callable[.
     assert dispatch.run_pass() == 0
     job.refresh_from_db()
     assert job.status == JobStatus.FAILED
-    assert "The profile's `partition` is none of this cluster's." in job.error_message
+    assert "The profile's `partition` does not exist on this cluster." in job.error_message
 
 
 def test_slurm_ends_what_takes_much_longer_than_its_estimate(

@@ -21,16 +21,18 @@ from queueing.compatibility.imported import QuotaImport
 
 
 class Command(BaseCommand):
-    help = "Take over SimpleTuner's jobs, users and rules. Shows what it would do; --apply does it, once however often."
+    help = "Import SimpleTuner's jobs, users and rules. Without --apply it only shows what it would import."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("path", nargs="?", default="", metavar="PATH", help="of jobs.db; empty: the usual places")
-        parser.add_argument("--organization", required=True, metavar="NAME", help="whose the jobs will be")
-        parser.add_argument("--since", metavar="DATE", help="leave out jobs that were made before, as 2026-05-01 (UTC)")
-        parser.add_argument("--users", action="store_true", help="invite SimpleTuner's users who are no members here")
-        parser.add_argument("--rules", action="store_true", help="take over approval rules, and quotas as budgets")
-        parser.add_argument("--skip-broken", action="store_true", help="take the rest when some rows can't be read")
-        parser.add_argument("--apply", action="store_true", help="do it")
+        parser.add_argument(
+            "path", nargs="?", default="", metavar="PATH", help="the path of jobs.db (default: the usual places)"
+        )
+        parser.add_argument("--organization", required=True, metavar="NAME", help="the organization that gets the jobs")
+        parser.add_argument("--since", metavar="DATE", help="leave out jobs created before, such as 2026-05-01 (UTC)")
+        parser.add_argument("--users", action="store_true", help="invite SimpleTuner's users who are not members yet")
+        parser.add_argument("--rules", action="store_true", help="import approval rules, and quotas as budgets")
+        parser.add_argument("--skip-broken", action="store_true", help="import the rest if some rows can't be read")
+        parser.add_argument("--apply", action="store_true", help="import (default: only show)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Raises CommandError, and so exits with 1, when something can't be read."""
@@ -50,7 +52,7 @@ class Command(BaseCommand):
     ) -> None:
         source = stack.enter_context(opened(path := find_jobs_file(options["path"])))
         if not source.has("jobs"):
-            raise SourceError(f"{path} has no table of jobs: it is no jobs.db of SimpleTuner's.")
+            raise SourceError(f"{path} has no table of jobs: it is not SimpleTuner's jobs.db.")
         beside = path.with_name(APPROVALS_FILE)
         approvals = stack.enter_context(opened(beside)) if beside.is_file() else None
         run = _Run(organization, source, approvals, since, options["users"], options["rules"])
@@ -62,9 +64,11 @@ class Command(BaseCommand):
             self.stdout.write(line)
         if is_stopped:
             broken = outcome.count(Fate.BROKEN)
-            raise CommandError(f"{broken:,} rows can't be read. --skip-broken takes the others. Nothing was changed.")
+            raise CommandError(
+                f"{broken:,} rows can't be read. Add --skip-broken to import the others. Nothing was changed."
+            )
         if not options["apply"]:
-            self.stdout.write("Nothing was changed. --apply does it.")
+            self.stdout.write("Nothing was changed. Add --apply to import.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +99,20 @@ class _Run:
         """Return what else there is to know of the jobs."""
         stand_in, remarks = jobs.people.stand_in, list[str]()
         if jobs.without_member:
-            whose = f"they are {stand_in}'s, the first admin's" if stand_in else "they are nobody's"
+            whose = f"they go to {stand_in}, the first admin" if stand_in else "they have no owner"
             remarks.append(
-                f"{jobs.without_member:,} new jobs are of nobody who is a member of {self.organization}: {whose}. "
-                "Invite people with --users, and import the jobs once they have joined, to keep them apart."
+                f"{jobs.without_member:,} new jobs have no owner who is a member of {self.organization}: {whose}. "
+                "To keep owners apart, invite people with --users, and import the jobs once they have joined."
             )
         if jobs.adopted:
-            remarks.append(f"{jobs.adopted:,} jobs are active at Replicate: they are followed to their ends.")
+            remarks.append(f"{jobs.adopted:,} jobs are active at Replicate and will be followed to their end.")
         organizations = sum(1 for _ in self.source.rows("organizations"))
         if organizations > 1:
             remarks.append(
-                f"The jobs of SimpleTuner's {organizations} organizations all come into {self.organization}."
+                f"The jobs of SimpleTuner's {organizations} organizations are all imported into {self.organization}."
             )
         if not jobs.outcome.count(Fate.NEW, KIND):
-            remarks.append("No job is new.")
+            remarks.append("There are no new jobs.")
         return remarks
 
 
@@ -118,4 +122,4 @@ def _day(text: str | None) -> datetime | None:
     try:
         return datetime.combine(date.fromisoformat(text), time(), UTC)
     except ValueError:
-        raise CommandError(f"--since is a day, as 2026-05-01; not {text!r}.") from None
+        raise CommandError(f"--since must be a date such as 2026-05-01, not {text!r}.") from None

@@ -20,7 +20,7 @@ NICENESS = 5
 class Command(BaseCommand):
     """Runs until SIGTERM or SIGINT; then lets running work end, or unlocks it for others, within ten seconds."""
 
-    help = "Run the background loops and their workers, here and until Ctrl-C; as many as you like, on any machine."
+    help = "Run the background loops and their workers until Ctrl-C. Any number can run, on any machine."
 
     def handle(self, *args: Any, **options: Any) -> None:
         follow_parent()

@@ -21,25 +21,33 @@ MEGABYTE = 1_000_000
 class Command(BaseCommand):
     """Prints the backup's folder, what is not in it, and where its keys are."""
 
-    help = "Back up the database, the data folder and, apart from both, the keys. The site may run."
+    help = "Back up the database and the data folder, and the keys separately. The site can keep running."
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("folder", nargs="?", help="of the backups; left out: CLOUDTRAIN_BACKUP_DIR")
+        parser.add_argument("folder", nargs="?", help="the folder of the backups (default: CLOUDTRAIN_BACKUP_DIR)")
         parser.add_argument(
-            "--without", action="append", default=[], metavar="PART", help="outputs, uploads or logs; may be repeated"
+            "--without",
+            action="append",
+            default=[],
+            metavar="PART",
+            help="leave out outputs, uploads or logs; repeatable",
         )
-        parser.add_argument("--largest", type=int, metavar="MB", help="leave out files that are larger")
-        parser.add_argument("--keys-dir", type=path_of, metavar="DIR", help="where the keys go (FOLDER/keys)")
-        parser.add_argument("--passphrase-file", type=path_of, metavar="FILE", help="encrypt the keys with it")
-        parser.add_argument("--keep", type=int, metavar="N", help="remove older backups, but for the newest N")
-        parser.add_argument("--verify", action="store_true", help="read the whole backup once more and check it")
+        parser.add_argument("--largest", type=int, metavar="MB", help="leave out files larger than this")
+        parser.add_argument(
+            "--keys-dir", type=path_of, metavar="DIR", help="the folder of the keys (default: FOLDER/keys)"
+        )
+        parser.add_argument(
+            "--passphrase-file", type=path_of, metavar="FILE", help="encrypt the keys with the passphrase in this file"
+        )
+        parser.add_argument("--keep", type=int, metavar="N", help="keep the newest N backups and remove older ones")
+        parser.add_argument("--verify", action="store_true", help="read the finished backup again and check it")
 
     def handle(self, *args: Any, folder: str | None, **options: Any) -> None:
         """Raises CommandError, and then there is no new backup."""
         place = folder or settings.BACKUP_DIR
         if not place:
-            raise CommandError(f"Where to? {COMMAND} backup FOLDER, or set CLOUDTRAIN_BACKUP_DIR.")
+            raise CommandError(f"Name a folder: {COMMAND} backup FOLDER, or set CLOUDTRAIN_BACKUP_DIR.")
         if min(options["largest"] or 1, options["keep"] or 1) < 1 or options["keep"] == 0:
             raise CommandError("--largest and --keep must be above 0.")
         order = Order(
@@ -69,6 +77,6 @@ class Command(BaseCommand):
             self.stdout.write(f"Not in it: {path} ({reason})")
         for path, target in manifest.links.items():
             if "/" not in path:
-                self.stderr.write(f"{path} is a link to {target}: what is there is not in the backup.")
+                self.stderr.write(f"{path} is a link to {target}, whose content is not in the backup.")
         if made.warning:
             self.stderr.write(made.warning)

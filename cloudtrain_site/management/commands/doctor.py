@@ -21,13 +21,13 @@ EXIT_CODES = {Status.OK: 0, Status.SKIPPED: 0, Status.WARN: 1, Status.BAD: 2}
 class Command(BaseCommand):
     """A line for each check, with what mends it, or JSON. Exit code: 0, 1 (warnings) or 2 (faults)."""
 
-    help = "Check the deployment, and print for each problem the command that mends it. Changes nothing."
+    help = "Check the deployment and print a fix for each problem. Changes nothing."
     #: It says itself what they find.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="one JSON object")
-        parser.add_argument("--only", action="append", metavar="NAME", help="this check alone; may be repeated")
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+        parser.add_argument("--only", action="append", metavar="NAME", help="run only this check; repeatable")
 
     def handle(self, *args: Any, json: bool, only: list[str] | None, **options: Any) -> None:
         """Exits with 1 or 2 when something was found."""
@@ -75,4 +75,4 @@ def _lines(one: Examination) -> Iterator[str]:
 
 def _problem(finding: Finding) -> Iterator[str]:
     yield f"         {finding.message}"
-    yield f"         Mend it: {finding.remedy}"
+    yield f"         Fix: {finding.remedy}"

@@ -16,7 +16,7 @@ from cloudtrain_site.enterprise import get_enterprise_config
 class Command(BaseCommand):
     """Print a link that signs in one superuser, once."""
 
-    help = "Print a link that signs in USER, a superuser, once and within ten minutes. It is put on record."
+    help = "Print a link that signs in the superuser USER once, within ten minutes. Recorded in the audit record."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", metavar="USER")
@@ -24,9 +24,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, user: str, **options: Any) -> None:
         """Print it. Raises CommandError for who is no superuser, and where passwords let people in anyway."""
         if get_enterprise_config().sign_in.has_local_passwords:
-            raise CommandError("Passwords are switched on: sign in with one, or set one by `changepassword`.")
+            raise CommandError("Passwords are switched on: sign in with one, or set one with `changepassword`.")
         owner = User.objects.filter(username=user).first()
         if owner is None or not is_active_superuser(owner):
-            raise CommandError(f"{user!r} is no active superuser.")
+            raise CommandError(f"{user!r} is not an active superuser.")
         self.stderr.write(f"Open this address within {LIFETIME_SECONDS // 60} minutes. It works once.")
         self.stdout.write(full_link(make_link(owner)))

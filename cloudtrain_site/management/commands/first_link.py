@@ -15,12 +15,14 @@ from cloudtrain_site.errors import Conflict
 class Command(BaseCommand):
     """Print a new link; the one before ends."""
 
-    help = "Print a link that makes the first account, a superuser. It works once, for an hour, while nobody has one."
+    help = (
+        "Print a link that creates the first account, a superuser. It works once, within an hour, if there is none yet."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print it. Raises CommandError when somebody has an account, and where passwords let nobody in."""
         if not get_enterprise_config().sign_in.has_local_passwords:
-            raise CommandError("Passwords are switched off: make the first superuser with createsuperuser.")
+            raise CommandError("Passwords are switched off: create the first superuser with createsuperuser.")
         try:
             path = make_first_link()
         except Conflict as problem:

@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 600.0
 class Command(migrate.Command):
     """Applies migrations; one that can't get its locks is undone by the database, and tried again."""
 
-    help = "Apply migrations. On PostgreSQL a running site goes on meanwhile."
+    help = "Apply migrations. On PostgreSQL the site can keep running."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Raises CommandError when a migration gets its locks at no time."""

@@ -15,7 +15,7 @@ from cloudtrain_site.audit.recording import OPERATOR, record
 class Command(BaseCommand):
     """Remove the passkeys, the app and the recovery codes of one person."""
 
-    help = "Remove every second factor of USER, who has lost it. It is put on record."
+    help = "Remove all second factors of USER, who has lost them. Recorded in the audit record."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", metavar="USER")
@@ -32,4 +32,4 @@ class Command(BaseCommand):
                 raise CommandError(f"{user} has no second factor.")
             factors.delete()
             record("second_factor_removed", owner, by=OPERATOR, before={"kinds": kinds})
-        self.stdout.write(f"{user} has no second factor any more: removed {', '.join(kinds)}.")
+        self.stdout.write(f"{user} has no second factors any more. Removed: {', '.join(kinds)}.")

@@ -22,33 +22,41 @@ from cloudtrain_site.extensions import restore_statements
 
 PAUSE = "pause"
 MEANWHILE = (
-    "The queue is paused, so that nothing is started a second time: look at what waits, then resume it on its page."
+    "The queue is paused so that no job starts twice. Check the waiting jobs, then resume the queue on its page."
 )
 
 
 class Command(BaseCommand):
     """Changes nothing unless the whole backup is well, and nobody uses its place."""
 
-    help = "Put a backup back into the data folder and the database of this site, which must not run."
+    help = "Restore a backup into this site's data folder and database. The site must not run."
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "backup", nargs="?", help="or a folder of backups: its newest; left out: CLOUDTRAIN_BACKUP_DIR"
+            "backup", nargs="?", help="a backup, or a folder of backups: its newest (default: CLOUDTRAIN_BACKUP_DIR)"
         )
-        parser.add_argument("--verify", action="store_true", help="check the backup, and change nothing")
-        parser.add_argument("--keys", type=path_of, metavar="FILE", help="the backup's keys (keys/NAME.json beside it)")
-        parser.add_argument("--passphrase-file", type=path_of, metavar="FILE", help="opens encrypted keys")
-        parser.add_argument("--replace", action="store_true", help="move away what is there")
-        parser.add_argument("--database-only", action="store_true", help="keep the files of the data folder")
+        parser.add_argument("--verify", action="store_true", help="check the backup without restoring it")
+        parser.add_argument(
+            "--keys", type=path_of, metavar="FILE", help="the backup's keys (default: keys/NAME.json beside it)"
+        )
+        parser.add_argument(
+            "--passphrase-file", type=path_of, metavar="FILE", help="decrypt the keys with the passphrase in this file"
+        )
+        parser.add_argument("--replace", action="store_true", help="move existing data aside")
+        parser.add_argument(
+            "--database-only", action="store_true", help="leave the files of the data folder as they are"
+        )
         parser.add_argument("--keep-queue-running", action="store_true", help="don't pause the queue")
-        parser.add_argument("--accept-lost-secrets", action="store_true", help="without the keys of its secrets")
+        parser.add_argument(
+            "--accept-lost-secrets", action="store_true", help="restore without the keys; the backup's secrets are lost"
+        )
 
     def handle(self, *args: Any, backup: str | None, **options: Any) -> None:
         """Raises CommandError, and then everything is as it was."""
         place = backup or settings.BACKUP_DIR
         if not place:
-            raise CommandError(f"Which backup? {COMMAND} restore BACKUP, or set CLOUDTRAIN_BACKUP_DIR.")
+            raise CommandError(f"Name a backup: {COMMAND} restore BACKUP, or set CLOUDTRAIN_BACKUP_DIR.")
         folder = newest_of(path_of(place))
         keys = _keys_of(folder, options)
         # A database that is asked who uses it would name us.
@@ -76,15 +84,15 @@ class Command(BaseCommand):
         try:
             restored = put_back(order)
         except OSError as error:
-            raise CommandError(f"The backup could not be put back: {error}.") from error
+            raise CommandError(f"The backup could not be restored: {error}.") from error
         manifest = restored.manifest
         files = "" if options["database_only"] else f", {len(manifest.files):,} files"
         self.stdout.write(
-            f"Put back as of {manifest.made_at:%Y-%m-%d %H:%M:%S} UTC: {sum(manifest.counts.values()):,} rows{files}, "
+            f"Restored as of {manifest.made_at:%Y-%m-%d %H:%M:%S} UTC: {sum(manifest.counts.values()):,} rows{files}, "
             f"{restored.secrets} secrets."
         )
         for path in restored.replaced:
-            self.stdout.write(f"What was there before is in {path}: remove it when nobody needs it any more.")
+            self.stdout.write(f"The data from before is in {path}. Remove it once you no longer need it.")
         if not options["keep_queue_running"]:
             self.stdout.write(MEANWHILE)
 
@@ -96,11 +104,11 @@ class Command(BaseCommand):
         opened = (
             f"{secrets} secrets open with its keys"
             if keys
-            else f"its {secrets} secrets were not tried: there are no keys"
+            else f"its {secrets} secrets were not checked: there are no keys"
         )
         manifest = read_manifest(folder)
         self.stdout.write(
-            f"{folder} is well: {len(manifest.files):,} files, {sum(manifest.counts.values()):,} rows, {opened}."
+            f"{folder} is intact: {len(manifest.files):,} files, {sum(manifest.counts.values()):,} rows, {opened}."
         )
 
 

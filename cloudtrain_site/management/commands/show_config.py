@@ -128,12 +128,12 @@ def _shown(name: str, value: Any) -> str:
 class Command(BaseCommand):
     """A table for people, or JSON."""
 
-    help = "Print every setting that is in force and where it came from. Secrets are masked."
+    help = "Print all settings in force and where each comes from. Secrets are masked."
     # Used when something is wrong: a failing check must not prevent the output.
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="one JSON object a setting, in a list")
+        parser.add_argument("--json", action="store_true", help="print a list with one JSON object per setting")
 
     def handle(self, *args: Any, json: bool, **options: Any) -> None:
         """Print them. An invalid file ends the output with its error, after the rows before it."""

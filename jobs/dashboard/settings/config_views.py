@@ -63,9 +63,9 @@ class ConfigForm(forms.Form):
         except RecursionError:
             self.add_error(name, TOO_DEEP)
         except json.JSONDecodeError as error:
-            self.add_error(name, f"This is no valid JSON: line {error.lineno}, column {error.colno}: {error.msg}.")
+            self.add_error(name, f"This is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}.")
         except ValueError as error:
-            self.add_error(name, f"This is no valid JSON: {error}.")
+            self.add_error(name, f"This is not valid JSON: {error}.")
         else:
             if not is_deeper_than(MAX_JSON_DEPTH, value):
                 return value
@@ -78,7 +78,7 @@ def _dataloader_field() -> serializers.ListField:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 @settings_page(SECTION, "GET", "HEAD")

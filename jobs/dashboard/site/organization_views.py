@@ -38,7 +38,7 @@ class CloseForm(forms.Form):
     running = forms.ChoiceField(
         choices=RunningJobs.choices,
         initial=RunningJobs.FINISH,
-        label="Jobs that a provider has",
+        label="Jobs at a provider",
         widget=forms.RadioSelect,
     )
 

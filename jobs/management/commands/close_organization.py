@@ -16,15 +16,15 @@ class Command(BaseCommand):
     """Close an organization, or reopen it."""
 
     help = (
-        "Close ORGANIZATION: its members see its jobs and submit none, its waiting jobs are cancelled. "
-        "With --reopen they submit again."
+        "Close ORGANIZATION: its members still see its jobs but can't submit, and its waiting jobs are cancelled. "
+        "--reopen opens it again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """ORGANIZATION, --running and --reopen."""
         parser.add_argument("organization", metavar="ORGANIZATION")
         parser.add_argument(
-            "--running", choices=RunningJobs.values, default=RunningJobs.FINISH, help="what to do with running jobs"
+            "--running", choices=RunningJobs.values, default=RunningJobs.FINISH, help="what happens to running jobs"
         )
         parser.add_argument("--reopen", action="store_true", help="reopen it instead")
 

@@ -33,7 +33,7 @@ class Command(BaseCommand):
             action="append",
             choices=Scope.values,
             dest="scopes",
-            help="what it may do; may be repeated; left out: all of " + ", ".join(Scope.values),
+            help="what the key can do; repeatable (default: all of it): " + ", ".join(Scope.values),
         )
         parser.add_argument(
             "--organization", metavar="NAME", help="limit the key to this organization (default: all of the user's)"

@@ -18,19 +18,19 @@ SHOWN = 50
 
 
 class Command(BaseCommand):
-    help = "Compare the ledger with the jobs (--verify), or charge another price for what has run (--correct)."
+    help = "Compare the ledger with the jobs (--verify), or correct a wrong price of past jobs (--correct)."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         action = parser.add_mutually_exclusive_group(required=True)
-        action.add_argument("--verify", action="store_true", help="exit code 1: something differs, and what")
-        action.add_argument("--correct", action="store_true", help="show what a price would change; --apply does it")
-        parser.add_argument("--provider", help="of the wrong price")
-        parser.add_argument("--hardware", default="", help="of the wrong price: the hardware profile")
-        parser.add_argument("--price", help="the right one, in US dollars a second")
-        parser.add_argument("--since", help="the first day that began with the wrong price, as 2026-11-01 (UTC)")
+        action.add_argument("--verify", action="store_true", help="print what differs; the exit code is then 1")
+        action.add_argument("--correct", action="store_true", help="show what another price changes; --apply stores it")
+        parser.add_argument("--provider", help="the provider with the wrong price")
+        parser.add_argument("--hardware", default="", help="the hardware profile with the wrong price")
+        parser.add_argument("--price", help="the correct price, in US dollars per second")
+        parser.add_argument("--since", help="the first day of the wrong price, such as 2026-11-01 (UTC)")
         parser.add_argument("--by", help="the user name of the person who corrects it")
-        parser.add_argument("--reason", help="a sentence, kept with each entry")
-        parser.add_argument("--apply", action="store_true", help="write the correction")
+        parser.add_argument("--reason", help="why, as a sentence; stored with each entry")
+        parser.add_argument("--apply", action="store_true", help="store the correction")
         parser.add_argument("--json", action="store_true")
 
     def handle(self, **options: Any) -> None:
@@ -87,14 +87,14 @@ def _price(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:
-        raise CommandError(f"--price {text!r} is no number.") from None
+        raise CommandError(f"--price {text!r} is not a number.") from None
 
 
 def _moment(text: str) -> datetime:
     try:
         return datetime.combine(date.fromisoformat(text), time(), UTC)
     except ValueError:
-        raise CommandError(f"--since {text!r} is no day. Write it as 2026-11-01.") from None
+        raise CommandError(f"--since {text!r} is not a date. Write it as 2026-11-01.") from None
 
 
 def _person(name: str) -> str:

@@ -27,7 +27,7 @@ class Command(BaseCommand):
     help = "List the site's own processes and the providers with their nodes, as last seen."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="one JSON object with processes and providers")
+        parser.add_argument("--json", action="store_true", help="print one JSON object with processes and providers")
 
     def handle(self, *args: Any, json: bool, **options: Any) -> None:
         processes, providers = process_reports(), instance_reports(with_access=False)

@@ -14,16 +14,18 @@ from jobs.configs.list_making import options_of
 class Command(BaseCommand):
     """One option a line, as docs/known-keys.md describes lists."""
 
-    help = "Make a list of options from the source of a SimpleTuner release, which is read and not run."
+    help = "Make a list of options from the source of a SimpleTuner release, without running it."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("folder", type=Path, help="the release's source, as `git clone` or a wheel unpacks it")
-        parser.add_argument("release", help="its version, such as 4.10.1, which is written beside the list")
-        parser.add_argument("output", type=Path, help="the list, such as /etc/cloudtrain/simpletuner-options.json")
+        parser.add_argument("folder", type=Path, help="the release's source: a git clone or an unpacked wheel")
+        parser.add_argument("release", help="the release's version, such as 4.10.1; written beside the list")
+        parser.add_argument(
+            "output", type=Path, help="where the list goes, such as /etc/cloudtrain/simpletuner-options.json"
+        )
 
     def handle(self, *args: Any, folder: Path, release: str, output: Path, **options: Any) -> None:
         if not folder.is_dir():
-            raise CommandError(f"{folder} is no folder.")
+            raise CommandError(f"{folder} is not a folder.")
         try:
             found = options_of(folder)
         except (OSError, SyntaxError, ValueError) as error:

@@ -16,11 +16,13 @@ from jobs.organizations.removal import Removal, remove_person, what_removal_take
 class Command(BaseCommand):
     """List what a removal would do; with --apply, do it."""
 
-    help = "Remove the person NAME. Lists what would be removed; --apply does it. This can't be undone."
+    help = "Remove the person NAME. Without --apply it only lists what would be removed. It can't be undone."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", metavar="NAME")
-        parser.add_argument("--apply", action="store_true", help="do it (default: only list it)")
+        parser.add_argument(
+            "--apply", action="store_true", help="remove the person (default: only list what would be removed)"
+        )
         parser.add_argument("--cancel-jobs", action="store_true", help="cancel their active jobs instead of refusing")
 
     def handle(self, *args: Any, name: str, apply: bool, cancel_jobs: bool, **options: Any) -> None:
@@ -47,8 +49,8 @@ def lines_of(name: str, removal: Removal) -> Iterator[str]:
     if removal.objection:
         yield f"Not now: {removal.objection}"
     elif removal.active_jobs:
-        yield f"Jobs that did not end yet: {removal.active_jobs}. Wait for their end, or add --cancel-jobs."
-    yield "Nothing was changed. Add --apply to do it; it can't be undone."
+        yield f"Active jobs: {removal.active_jobs}. Wait until they end, or add --cancel-jobs."
+    yield "Nothing was changed. Add --apply to remove the person; it can't be undone."
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -18,7 +18,9 @@ class Command(BaseCommand):
     help = "Revoke the API key that begins with ID, or every key of a user. The key stops working at once."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("id", metavar="ID", nargs="?", help="the beginning of the key, as on its owner's page")
+        parser.add_argument(
+            "id", metavar="ID", nargs="?", help="the beginning of the key, as its owner's account page shows it"
+        )
         parser.add_argument("--user", metavar="USER", help="revoke all keys of this user instead")
 
     def handle(self, *args: Any, **options: Any) -> None:

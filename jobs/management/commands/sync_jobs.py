@@ -34,12 +34,12 @@ class Command(BaseCommand):
         parser.add_argument("--provider", choices=names(), default=None, help="default: all providers")
         parser.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help="how many of the newest jobs to look at")
         parser.add_argument("--active", action="store_true", help="refresh the jobs that have not ended")
-        parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
+        parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """One line on success; a reason on stderr and exit code 1 when a provider failed."""
         if options["limit"] < 1:
-            raise CommandError("--limit is 1 or more.")
+            raise CommandError("--limit must be at least 1.")
         with command_correlation():
             answer, line = self._refresh(options["provider"]) if options["active"] else self._discover(options)
         self.stdout.write(json.dumps(answer) if options["json"] else line)
@@ -75,4 +75,4 @@ class Command(BaseCommand):
 
 
 def _who(names: list[str]) -> str:
-    return f"Not reachable: {', '.join(names)}." if names else "GET /api/cloud/jobs says why of each."
+    return f"Not reachable: {', '.join(names)}." if names else "GET /api/cloud/jobs shows why for each."

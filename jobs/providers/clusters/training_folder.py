@@ -142,7 +142,7 @@ class TrainingFolder:
 def require(shared: Path) -> None:
     """Raise ProviderError when the shared folder isn't there: a folder made in its place would be no shared one."""
     if not shared.is_dir():
-        raise ProviderError("The shared folder is not there on this machine: mount it.", nothing_created=True)
+        raise ProviderError("The shared folder is missing on this machine. Mount it.", nothing_created=True)
 
 
 @contextmanager

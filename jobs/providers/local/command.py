@@ -52,7 +52,7 @@ def check(command: Sequence[str]) -> None:
         # A relative path would be resolved in the job's folder.
         raise ProviderError(f"The trainer's program {program!r} must be a name or an absolute path.", permanent=True)
     if shutil.which(program) is None:
-        raise ProviderError(f"The trainer's program {program!r} does not exist or may not be executed.", permanent=True)
+        raise ProviderError(f"The trainer's program {program!r} does not exist or is not executable.", permanent=True)
 
 
 def clean_environment(spec: TrainingSpec, outer: Mapping[str, str]) -> dict[str, str]:

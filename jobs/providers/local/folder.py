@@ -241,7 +241,7 @@ class JobFolder:
         removed = self.jobs / REMOVED
         # A link's target is not ours.
         if self.path.is_symlink() or removed.is_symlink():
-            raise ProviderError("The job's folder is a symbolic link and is left alone.", permanent=True)
+            raise ProviderError("The job's folder is a symbolic link, so it was not touched.", permanent=True)
         target = removed / f"{self.job_id}.{secrets.token_hex(4)}"
         target.mkdir(parents=True)
         self.remove_links(marker)
@@ -256,7 +256,7 @@ class JobFolder:
         with suppress(OSError):
             removed.rmdir()
         if target.exists():
-            raise ProviderError("Not all files of the job could be removed; they are set aside in the data folder.")
+            raise ProviderError("Not all of the job's files could be removed. They were set aside in the data folder.")
 
     def _set_aside(self, target: Path) -> None:
         # The start first: without it, what is left can't be taken for a training that has no end.

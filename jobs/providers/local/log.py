@@ -13,7 +13,7 @@ from jobs.providers.local.files import NotRegularFileError, open_regular
 from jobs.providers.progress import ANSI, CONTROL, Progress, read_progress
 
 #: Stands in for a log that is a link, a folder, a FIFO or the like: only the training itself can have made it one.
-REPLACED = "The training replaced its log by something that is no readable file; it is not shown."
+REPLACED = "The training replaced its log with something that is not a readable file, so it is not shown."
 #: Bytes read of a log that this process has not followed so far.
 TAIL_BYTES = 256_000
 #: A longer line is read without waiting for its end.

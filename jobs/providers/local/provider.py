@@ -268,7 +268,7 @@ class LocalProvider:
     def _validate(self) -> str:
         local_command.check(self.command)
         if records.start_time(os.getpid()) is None:
-            raise ProviderError("Training on this machine needs Linux: there is no /proc here.", permanent=True)
+            raise ProviderError("Training on this machine needs Linux: it has no /proc.", permanent=True)
         with disk_errors():
             folder = self.jobs if self.jobs.exists() else self.jobs.parent
             with tempfile.TemporaryFile(dir=folder) as file:
@@ -286,4 +286,4 @@ def _dataloader_config(spec: TrainingSpec) -> Sequence[Any]:
 
 def _require(folder: JobFolder) -> None:
     if not folder.exists():
-        raise ProviderError("This machine has no folder of this job; it was removed, or another machine has it.")
+        raise ProviderError("This machine does not have the job's folder: it was removed, or is on another machine.")

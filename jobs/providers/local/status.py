@@ -10,10 +10,10 @@ from jobs.providers.local import log
 from jobs.providers.local.folder import End, JobFolder, Start
 from jobs.statuses import JobStatus
 
-RESTARTED = "This machine was restarted while the job trained."
-UNKNOWN = "The training is gone and nothing was left to see how it ended; its exit status is unknown."
-VANISHED = "The folder of the training is gone, and its process has ended."
-STOPPED = "The training was stopped from outside, by SIGTERM, as a shutdown of the machine does."
+RESTARTED = "This machine was restarted during the training."
+UNKNOWN = "The training has ended, but left no record of how: its exit status is unknown."
+VANISHED = "The training's folder was removed and its process has ended."
+STOPPED = "The training was stopped from outside (SIGTERM), for example by a shutdown of the machine."
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def exit_text(code: int) -> str:
     """Return how a trainer ended, without a full stop."""
     # A wrapper, as a shell or bubblewrap, tells of its own child's signal in this way.
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        return "The trainer was killed (SIGKILL), as happens when the machine runs out of memory"
+        return "The trainer was killed (SIGKILL), probably because the machine ran out of memory"
     if code >= 0:
         return f"The trainer ended with exit code {code}"
     return f"The trainer was killed by signal {-code} ({signal.strsignal(-code) or 'unknown'})"

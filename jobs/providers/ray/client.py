@@ -85,7 +85,7 @@ class Connection:
             text = f"could not be reached at {self.instance.address}: {_reason_of(error)}."
             return self._error(text, nothing_created=True, is_general=True)
         if isinstance(error, httpx.ReadTimeout):
-            return self._error("did not answer in time; its head may be hanging.", is_general=True)
+            return self._error("did not answer in time. Its head node may be hanging.", is_general=True)
         return self._error(f"broke the connection: {_reason_of(error)}.", is_general=True)
 
     def _refusal(self, response: httpx.Response) -> RayError:
@@ -95,7 +95,7 @@ class Connection:
         if _is_web_page(response) or 300 <= code < 400:
             return self._foreign(response)
         if code == 413:
-            text = "takes at most 100 MB with a job: give its provider a shared folder for datasets."
+            text = "takes at most 100 MB with a job. Set a shared folder for this provider."
             return self._error(text, code=code, permanent=True, nothing_created=True)
         return self._error(
             f"answered {code}: {self._reason(response)}",
@@ -107,12 +107,12 @@ class Connection:
     def _about_token(self, response: httpx.Response) -> str:
         if _is_web_page(response):
             return (
-                f"is behind a proxy that refuses us ({response.status_code}): "
-                "let this site through, or give the address behind it."
+                f"is behind a proxy that refuses this site ({response.status_code}). "
+                "Let this site through, or set the address behind the proxy."
             )
         if not self.token:
-            return "wants a token. Set `token` or `token_file` of this provider."
-        return "refuses the token. It is wrong or has expired. Set the cluster's present one."
+            return "needs a token. Set this provider's `token` or `token_file`."
+        return "refused the token. It is wrong or has expired. Set the cluster's current token."
 
     def _foreign(self, response: httpx.Response) -> RayError:
         """Return the error for an answer that no dashboard of Ray gives."""
@@ -121,7 +121,7 @@ class Connection:
         else:
             found = "a web page" if _is_web_page(response) else "no JSON"
         text = (
-            f"answered {response.status_code} with {found}: its address leads to a proxy or another service, "
+            f"answered {response.status_code} with {found}: its address belongs to a proxy or another service, "
             "not to a Ray dashboard."
         )
         return self._error(text, code=response.status_code, is_general=True)

@@ -34,10 +34,10 @@ HOPELESS_AFTER = timedelta(hours=1)
 PROGRESS_TAIL_CHARACTERS = 65_536
 #: Of a log on the shared folder, in one look at a running training.
 MAX_PIECE_BYTES = 8_000_000
-LOST = "The Ray cluster does not know the training any more: somebody deleted it there, or its head was restarted."
-STOPPED_THERE = "Somebody stopped the job at the cluster itself."
-NODE_GONE = "The training's node has died, or Ray was restarted on it: the training is lost."
-MADE_ANEW = "The Ray cluster was made anew, without its earlier jobs: the training is lost."
+LOST = "The Ray cluster no longer knows the training: it was deleted there, or the head node was restarted."
+STOPPED_THERE = "The job was stopped at the cluster."
+NODE_GONE = "The training is lost: its node died, or Ray was restarted on it."
+MADE_ANEW = "The training is lost: the Ray cluster was set up again without its earlier jobs."
 
 
 class Fetcher:
@@ -149,7 +149,7 @@ class Fetcher:
             return None
         if row is not None and not await submission.forget_job(self.connection, handle.external_id):
             return Snapshot(handle.external_id, None)  # it was submitted again meanwhile
-        logger.warning("Ray has lost a job that it took; it is submitted again", extra={"job_id": handle.job_id})
+        logger.warning("Ray lost a job that it had accepted; it is submitted again", extra={"job_id": handle.job_id})
         job, files = kept
         await submission.send_files(self.connection, files)
         await submission.send_job(self.connection, job)
@@ -164,7 +164,7 @@ class Fetcher:
                 return None
             raise
         if not rows.is_job(row):
-            raise RayError(f"{self.instance.label} answered with something that is no job.")
+            raise RayError(f"{self.instance.label} returned something that is not a job.")
         return row  # type: ignore[no-any-return]
 
     async def _lost(self, handle: Handle, reason: str = "") -> Snapshot:

@@ -14,8 +14,8 @@ ALIVE = "ALIVE"
 #: Ray's own names of resources that are no custom ones.
 NOT_CUSTOM = ("CPU", "GPU", "memory", "object_store_memory")
 MEGABYTE = 1_000_000
-OPEN_CLUSTER = "It takes jobs from anybody who reaches its address: start Ray with RAY_AUTH_MODE=token."
-GROWS = "It may add nodes by itself, so it is not checked which hardware profiles it can run."
+OPEN_CLUSTER = "Anybody who can reach its address can run jobs on it. Start Ray with RAY_AUTH_MODE=token."
+GROWS = "It can add nodes by itself, so its hardware profiles are not checked."
 
 
 def read_nodes(body: Any, status: Any) -> list[Node]:
@@ -97,14 +97,14 @@ def _why_not(profile: HardwareProfile, nodes: Sequence[Node]) -> str:
     for index, (needs, _, text) in enumerate(_needs(profile, _NOTHING)):
         most = max(list(_needs(profile, node))[index][1] for node in nodes)
         if most < needs:
-            return f"It asks for {text} on a node; no node of this cluster has more than {most:g}."
-    return f"It asks for {asked_for(profile)} on a node; no node of this cluster has all of it."
+            return f"It asks for {text} on one node, but no node of this cluster has more than {most:g}."
+    return f"It asks for {asked_for(profile)} on one node, but no node of this cluster has all of it."
 
 
 def objection_to(profile: HardwareProfile) -> str:
     """Return why Ray can run the profile nowhere; empty when it depends on the nodes."""
     if profile.nodes > 1:
-        return f"It asks for {profile.nodes} nodes, and a job of Ray's runs on one."
+        return f"It asks for {profile.nodes} nodes, but a Ray job runs on one."
     return ""
 
 

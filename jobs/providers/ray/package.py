@@ -24,7 +24,9 @@ from jobs.providers.datasets import TransferProgress
 from jobs.providers.local import dataset
 from jobs.providers.ray.client import MAX_PACKAGE_BYTES
 
-TOO_LARGE = "The dataset has more than the 100 MB that fit into a job's package: give this provider a shared folder."
+TOO_LARGE = (
+    "The dataset is larger than 100 MB, the most that a job's package can hold. Set a shared folder for this provider."
+)
 #: The archive's, which is about what it has in the package; the rest of a package has some 40 kB.
 MAX_DATASET_BYTES = MAX_PACKAGE_BYTES - 1_000_000
 

@@ -121,7 +121,7 @@ class RayProvider:
     async def _list(self, connection: Connection) -> list[dict[str, Any]]:
         listed = await connection.json("GET", JOBS)
         if not isinstance(listed, list):
-            raise RayError(f"{self.label} answered with something that is no list of jobs.", is_general=True)
+            raise RayError(f"{self.label} returned something that is not a list of jobs.", is_general=True)
         return [row for row in listed if rows.is_job(row)]
 
     async def fetch(self, handles: Sequence[Handle]) -> Answers:
@@ -205,7 +205,7 @@ class RayProvider:
         """Without a shared folder a model is lost with the node's cache unless the trainer brings it elsewhere."""
         if self.instance.shared_folder is not None or value_of(config, "hub_model_id"):
             return ()
-        return (f"{self.label} shares no folder with this site: what the trainer writes stays on its node.",)
+        return (f"{self.label} shares no folder with this site, so results stay on the cluster's nodes.",)
 
     async def stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
         """Unpack the dataset on the shared folder. Without one it goes along in the package, where 100 MB fit."""
@@ -232,7 +232,7 @@ class RayProvider:
         async with Connection(self.instance) as connection:
             version = await connection.json("GET", "/api/version")
             if not isinstance(version, dict) or "ray_version" not in version:
-                raise RayError(f"{self.label} is no Ray dashboard: its address leads to something else.")
+                raise RayError(f"{self.label} is not a Ray dashboard: its address belongs to something else.")
             listed, status = await asyncio.gather(
                 connection.json("GET", nodes.PATH), connection.json("GET", "/api/cluster_status")
             )

@@ -93,7 +93,7 @@ def active_snapshot(instance: RayInstance, row: Mapping[str, Any], handle: Handl
 
 def _waiting_reason(instance: RayInstance, row: Mapping[str, Any], handle: Handle | None) -> str:
     if handle and handle.cancel_requested_at:
-        return "The cluster was asked to cancel, which it does as soon as it has room for the job."
+        return "The cluster was asked to cancel the job. It does so once it has room for the job."
     profile = instance.hardware.get(profile_of(row) or "")
     return f"The cluster waits for {asked_for(profile)}." if profile else "The cluster waits for resources."
 
@@ -138,14 +138,14 @@ def _reason(row: Mapping[str, Any], run: Run, last_lines: str, instance: RayInst
     if row.get("error_type") not in (*OWN_ENDS, None):
         return _engine_reason(row)
     if run.ended_at and run.stopped:
-        return "The training was stopped from outside, by SIGTERM, as a shutdown of its node does."
+        return "The training was stopped from outside (SIGTERM), for example by a shutdown of its node."
     code = run.exit_code if run.ended_at else row.get("driver_exit_code")
     if not run.ended_at and code == NO_PROGRAM:
-        return f"The node has no {instance.python!r}: set `python` of this provider to a Python of its nodes."
+        return f"The node has no {instance.python!r}. Set this provider's `python` to a Python of its nodes."
     if never_began and isinstance(code, int):
-        text = f"The job ended with exit code {code} before its trainer began"
+        text = f"The job ended with exit code {code} before the trainer started"
     else:
-        text = exit_text(code) if isinstance(code, int) else "The trainer ended, and its exit code is unknown"
+        text = exit_text(code) if isinstance(code, int) else "The trainer ended with an unknown exit code"
     return f"{text}: {last_lines}" if last_lines else f"{text}."
 
 
@@ -158,12 +158,12 @@ def _engine_reason(row: Mapping[str, Any]) -> str:
         # For the whole cluster: a job's own environment does not change it (measured).
         return (
             f"The cluster had no room for the job in time ({kind}). "
-            "Start Ray with a larger RAY_JOB_START_TIMEOUT_SECONDS, which is 900 unless it is set."
+            "Start Ray with a larger RAY_JOB_START_TIMEOUT_SECONDS (default: 900)."
         )
     elif kind in NEVER_BEGAN:
         text = "The cluster did not start the job"
     else:
-        text = "The cluster lost the training: its node has died, or Ray itself was restarted"
+        text = "The cluster lost the training: its node died, or Ray was restarted"
     return f"{text} ({kind}). {message}".strip()
 
 

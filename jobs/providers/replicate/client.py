@@ -83,7 +83,7 @@ class Connection:
         try:
             origin = origin_of(link)
         except ValueError:
-            raise ReplicateError("Replicate gave a link that is no address.") from None
+            raise ReplicateError("Replicate returned a link that is not an address.") from None
         if origin != self.access.origin:
             raise ReplicateError(f"Replicate linked to another host: {origin[1]}.")
         return await self.get(link)
@@ -124,7 +124,7 @@ class Connection:
 
 def _throttled(seconds: float) -> ReplicateError:
     """Return the error of a request that was not sent because an earlier one was throttled."""
-    message = f"Replicate wants to be asked nothing for another {seconds:.0f} s."
+    message = f"Replicate asks for no requests for another {seconds:.0f} s."
     return ReplicateError(message, code=429, nothing_created=True, retry_after=seconds, is_general=True)
 
 
@@ -143,7 +143,7 @@ def _json_or_error(response: httpx.Response) -> Any:
     body = _parse(response)
     if response.is_success:
         if body is None and response.content:
-            raise ReplicateError("Replicate's answer could not be read: it is no JSON.", code=response.status_code)
+            raise ReplicateError("Replicate's answer could not be read: it is not JSON.", code=response.status_code)
         return body
     raise _refusal(response, body)
 

@@ -74,7 +74,7 @@ async def _upload(connection: Connection, transfer: DatasetTransfer, progress: T
             raise
     copy = _read_copy(body, transfer)
     if copy is None:
-        raise ProviderError("Replicate's answer to the dataset is no file, or not the one that was sent.")
+        raise ProviderError("Replicate's answer to the upload is not the dataset that was sent.")
     return copy
 
 

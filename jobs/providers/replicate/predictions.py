@@ -48,7 +48,7 @@ def is_prediction(body: Any) -> bool:
 def read_snapshot(body: Any) -> Snapshot:
     """Return a prediction's JSON as a snapshot. Raises ProviderError for any other JSON."""
     if not is_prediction(body):
-        raise ProviderError("Replicate's answer is no prediction.")
+        raise ProviderError("Replicate's answer is not a prediction.")
     status = _status(body)
     log = _text(body.get("logs"))
     metrics = body.get("metrics")
@@ -206,7 +206,7 @@ def _pop_secrets(config: dict[str, Any]) -> dict[str, str]:
     secrets = {name: value for name in SECRET_INPUTS for value in _pop(config, name) if value}
     for name, value in secrets.items():
         if not isinstance(value, str):
-            raise ProviderError(f"{name} has to be text.", permanent=True, nothing_created=True)
+            raise ProviderError(f"{name} must be text.", permanent=True, nothing_created=True)
     return secrets
 
 
@@ -223,9 +223,9 @@ def remarks_on(config: Mapping[str, Any]) -> Sequence[str]:
     """Return sentences about the secrets in this config: where they go, and which one is missing."""
     keys = {full_name(key) for key, value in config.items() if value}
     secrets = [name for name in SECRET_INPUTS if name in keys]
-    sentences = [f"{', '.join(secrets)}: handed to Replicate as a secret input, and to nobody else."] if secrets else []
+    sentences = [f"{', '.join(secrets)}: sent to Replicate as a secret input, and to nobody else."] if secrets else []
     if "hub_model_id" in keys and "hf_token" not in keys:
-        sentences.append("hub_model_id is set and hf_token is not: the trainer won't be able to push the model.")
+        sentences.append("hub_model_id is set, but hf_token is not: the trainer can't push the model.")
     return sentences
 
 
@@ -239,8 +239,8 @@ def _refuse_secrets(shown: Mapping[str, Any]) -> None:
     names = secret_names(shown)
     if names:
         raise ProviderError(
-            f"{', '.join(names)}: whoever reads the prediction at Replicate would see this. "
-            f"Secrets can be given as {', '.join(SECRET_INPUTS)} only.",
+            f"{', '.join(names)}: anybody who can read the prediction at Replicate would see this. "
+            f"Only {', '.join(SECRET_INPUTS)} can hold secrets.",
             permanent=True,
             nothing_created=True,
         )

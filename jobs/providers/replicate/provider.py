@@ -56,8 +56,8 @@ MAX_PAGES = 50
 CLOCK_SLACK = timedelta(minutes=2)
 
 #: What becomes of a job without a token.
-FAILS = "the job fails when its turn comes."
-WAITS = "the job waits for one."
+FAILS = "jobs fail when their turn comes."
+WAITS = "jobs wait for one."
 
 #: By the provider's name, its address and the model: one account may see what another one does not.
 _versions: dict[tuple[str, str, str], tuple[float, str]] = {}
@@ -140,7 +140,7 @@ class ReplicateProvider:
             version = f"{model}:{await self._newest_version(model)}"
         except ProviderError as error:
             raise ProviderError(
-                f"The version of {model} to run could not be found out. {error}",
+                f"The version of {model} to run could not be determined. {error}",
                 permanent=error.permanent,
                 nothing_created=True,
                 retry_after=error.retry_after,
@@ -227,7 +227,7 @@ class ReplicateProvider:
             body = await connection.get("/v1/webhooks/default/secret")
         key = body.get("key") if isinstance(body, Mapping) else None
         if not isinstance(key, str):
-            raise ProviderError("Replicate did not tell its webhook secret.")
+            raise ProviderError("Replicate did not return its webhook secret.")
         return key
 
     def hardware(self) -> Sequence[str]:
@@ -243,7 +243,7 @@ class ReplicateProvider:
         if self.access.token:
             return ""
         end = WAITS if self.access.token_may_come else FAILS
-        return f"{self.access.no_token.rstrip('.')} for the web server. If the background tasks have none either, {end}"
+        return f"{self.access.no_token.rstrip('.')} for the web server. Without one for the background tasks too, {end}"
 
 
 async def _list_predictions(connection: Connection, pages: int, **params: str) -> AsyncIterator[Any]:

@@ -64,7 +64,7 @@ async def _fetch(url: str) -> dict[str, Any]:
 
 def _read(body: Any) -> dict[str, Any]:
     if not isinstance(body, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     lists = {name: list(body[name]) if isinstance(body.get(name), list) else [] for name in INCIDENT_LISTS}
     page = body.get("page_url")
     return {

@@ -70,7 +70,7 @@ def claim(folder: str, marker: str, trainer: Trainer, deadline: float) -> dict[s
         # Trainings of an older release have the first alone.
         for path in (os.path.join(folder, CLAIM), os.path.join(folder, os.pardir, CLAIMS, job_id)):
             if not write_once(path, record):
-                raise FileExistsError(errno.EEXIST, "the job has its training already")
+                raise FileExistsError(errno.EEXIST, "the job already has a training")
             made.append(path)
         hold_name(job_id)
     except OSError:

@@ -54,7 +54,7 @@ def place_checkpoint(folder: str, output: str) -> dict[str, object] | None:
     except StoppedError:
         return cancelled_record()
     except OSError as error:
-        sentence = f"{name}, from which it goes on, can't be copied: {error.strerror or error}."
+        sentence = f"{name}, which the run continues from, can't be copied: {error.strerror or error}."
         return {"exit_code": None, "stopped": False, "error": sentence, "ended_at": now()}
     return None
 

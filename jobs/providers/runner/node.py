@@ -129,7 +129,7 @@ class NodeTraining:
         """Claim, train, record the end. Returns the exit record. Raises RefusedError when nothing was started."""
         if not os.path.isdir(self.records):
             raise RefusedError(
-                f"The shared folder is not there on node {host_name()}: there is no {self.records}. "
+                f"The shared folder is missing on node {host_name()}: there is no {self.records}. "
                 "Mount it there under the same path.",
                 CANT_WRITE,
             )
@@ -176,7 +176,7 @@ class NodeTraining:
         try:
             if write_once(os.path.join(self.records, CLAIM), start):
                 return trainer, record, copier, start
-            refusal = RefusedError("This submission was started before; it is not started twice.", HAS_TRAINED)
+            refusal = RefusedError("This submission was already started. It is not started again.", HAS_TRAINED)
         except OSError as error:
             refusal = RefusedError(self.cant_write(error), CANT_WRITE)
         trainer.shut_gate()

@@ -87,8 +87,8 @@ def restore_signals() -> None:
 def exec_error_text(code: int) -> str:
     texts = {
         errno.ENOENT: "it does not exist",
-        errno.EACCES: "it may not be executed",
-        errno.ENOEXEC: "it is not a program of this machine",
+        errno.EACCES: "it is not executable",
+        errno.ENOEXEC: "it is not a program for this machine",
     }
     return texts.get(code, os.strerror(code))
 

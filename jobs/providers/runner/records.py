@@ -35,7 +35,7 @@ ACTIVE = "active"
 CLAIMS = "claims"
 
 #: Why a runner did not start its trainer: its job's folder was moved away, and another one put in its place.
-TRAINS_ELSEWHERE = "a training of this job runs on this machine already, outside of the job's folder"
+TRAINS_ELSEWHERE = "a training of this job already runs on this machine, outside of the job's folder"
 
 #: More than an exit record ever has.
 DRAFT_BYTES = 4096

@@ -71,8 +71,8 @@ def _advice(instance: SlurmInstance) -> str:
     user = instance.user
     if instance.key:
         return (
-            f"It is made with the `key_file` of {instance.name}: that has to be the cluster's own signing key, "
-            f"{user!r} an account of the cluster, and the clocks of both must agree."
+            f"The token is made with the `key_file` of {instance.name}. That file must be the cluster's signing key, "
+            f"{user!r} must be an account of the cluster, and both clocks must agree."
         )
     make = f"Make a new one with `scontrol token username={user} lifespan=SECONDS`"
     place = f"and write it to the `token_file` of {instance.name}." if instance.token.file else "and set its variable."
@@ -93,7 +93,7 @@ def _fault_of(claims: Mapping[str, Any], user: str) -> str:
         return f"It expired at {datetime.fromtimestamp(expires, UTC):%Y-%m-%d %H:%M:%S} UTC."
     if isinstance(owner, str) and owner != user:
         return f"It is {owner!r}'s, and not {user!r}'s."
-    return "It is not one of this cluster's, or has expired."
+    return "It is not from this cluster, or has expired."
 
 
 def read_errors(body: Mapping[str, Any]) -> Sequence[tuple[int | None, str]]:

@@ -56,31 +56,31 @@ SLURMS_LINES = re.compile(
     r"slurmstepd-|srun: (?:Force|Job step|Terminating|forcing|got|error: .*: (?:Terminated|Killed))"
 )
 
-LOST = "Slurm does not know the job any more, and nothing was left to see how it ended; its exit status is unknown."
-NEVER_BEGAN = "Slurm does not know the job any more, and it never began: it was removed at the cluster, or lost there."
-RAN_AGAIN = "Slurm put the job back to begin again, as it does when a node fails. Nothing is trained twice."
-CANCELLED_THERE = "The job was cancelled at the cluster, not here."
-STOPPED = "The training was stopped at the cluster by SIGTERM, as Slurm does at a job's time limit."
+LOST = "Slurm no longer knows the job, which left no record of how it ended: its exit status is unknown."
+NEVER_BEGAN = "Slurm no longer knows the job, which never started: it was removed or lost at the cluster."
+RAN_AGAIN = "Slurm requeued the job, as it does when a node fails. It is not trained again."
+CANCELLED_THERE = "The job was cancelled at the cluster."
+STOPPED = "The training was stopped at the cluster (SIGTERM), probably at its time limit."
 
 #: What Slurm waits for, by its word. The rest is said with the word alone.
 WAITS: Mapping[str, str] = {
-    "Priority": "other jobs of the cluster go first",
+    "Priority": "other jobs have priority",
     "Dependency": "it waits for another job",
-    "BeginTime": "its time has not come",
-    "JobHeldUser": "it is held at the cluster; `scontrol release` lets it go",
+    "BeginTime": "its start time has not come yet",
+    "JobHeldUser": "it is held at the cluster; `scontrol release` releases it",
     "JobHeldAdmin": "the cluster's administrator holds it",
     "PartitionDown": "its partition is down",
     "PartitionInactive": "its partition takes no jobs now",
-    "PartitionNodeLimit": "its partition can't give it so many nodes",
+    "PartitionNodeLimit": "its partition can't provide so many nodes",
     "PartitionTimeLimit": "its time limit is longer than its partition allows",
-    "PartitionConfig": "its partition has no nodes with what it asks for",
-    "BadConstraints": "no node has what it asks for",
+    "PartitionConfig": "no node of its partition fits the job",
+    "BadConstraints": "no node fits the job",
     "ReqNodeNotAvail": "nodes that it needs are down or reserved",
     "NodeDown": "nodes that it needs are down",
-    "Reservation": "its reservation has not begun",
-    "Licenses": "the cluster is out of a license",
-    "InvalidAccount": "its account does not exist any more",
-    "InvalidQOS": "its quality of service does not exist any more",
+    "Reservation": "its reservation has not started",
+    "Licenses": "a license is in use elsewhere",
+    "InvalidAccount": "its account no longer exists",
+    "InvalidQOS": "its quality of service no longer exists",
     "Cleaning": "its last run is being cleaned up",
 }
 #: Slurm has a word for each limit, such as AssocGrpCpuLimit and QOSMaxJobsPerUserLimit.
@@ -309,14 +309,14 @@ def _failed_start(job: SlurmJob, folder: SharedFolder) -> str:
     node = job.first_node or "The node"
     last_line = folder.last_line()
     sentences = {
-        NOT_SHARED: f"{node} does not see the job's folder on the shared folder, or may not read it: the shared folder "
-        "has to be mounted there under the same path.",
-        NO_PYTHON: f"{node} has no Python: set the provider's `python` to a Python of 3.8 or newer there.",
+        NOT_SHARED: f"{node} can't read the job's folder in the shared folder. Mount the shared folder there under the "
+        "same path.",
+        NO_PYTHON: f"{node} has no Python. Set the provider's `python` to a Python 3.8 or newer on the nodes.",
         CANT_WRITE: f"The job's folder could not be written on {node}: it is full or read-only.",
-        HAS_TRAINED: "Another Slurm job of this submission began before; nothing is trained twice.",
+        HAS_TRAINED: "Another Slurm job of this submission started before. It is not trained again.",
     }
     found = sentences.get(job.exit_code) if not job.signal else None
-    return found or " ".join(filter(None, [_end_by_slurm(job, when=" before its trainer began"), last_line])) or LOST
+    return found or " ".join(filter(None, [_end_by_slurm(job, when=" before the trainer started"), last_line])) or LOST
 
 
 def _end_by_slurm(job: SlurmJob, *, when: str = "") -> str | None:
@@ -326,11 +326,11 @@ def _end_by_slurm(job: SlurmJob, *, when: str = "") -> str | None:
     sentences = {
         "TIMEOUT": f"Slurm ended the job at its time limit{limit} (TIMEOUT).",
         "NODE_FAIL": f"A node of the job failed{node} (NODE_FAIL).",
-        "OUT_OF_MEMORY": f"The job needed more memory than it had asked for{node} (OUT_OF_MEMORY).",
+        "OUT_OF_MEMORY": f"The job needed more memory than it requested{node} (OUT_OF_MEMORY).",
         "BOOT_FAIL": f"The job's nodes could not be started{node} (BOOT_FAIL).",
         "DEADLINE": "Slurm ended the job at its deadline (DEADLINE).",
-        "PREEMPTED": "Slurm took the job's place for another one (PREEMPTED).",
-        "REVOKED": "Another cluster of the federation has the job (REVOKED).",
+        "PREEMPTED": "Slurm stopped the job in favor of another one (PREEMPTED).",
+        "REVOKED": "The job runs on another cluster of the federation (REVOKED).",
         "CANCELLED": None,
         "COMPLETED": None,
     }
@@ -359,10 +359,10 @@ def waiting_reason(job: SlurmJob) -> str:
         what = f"{job.gpus} GPU{'' if job.gpus == 1 else 's'}" if job.gpus else "free nodes"
         return f"The cluster waits for {what}: {reason}."
     if word in ("", "None"):
-        return "The cluster has not looked at it yet."
+        return "The cluster has not considered the job yet."
     meaning = WAITS.get(word, AT_LIMIT if word.startswith(LIMITS) else "")
     why = f", as {meaning}" if meaning else ""
-    return f"The cluster lets it wait{why}: {reason}."
+    return f"The cluster keeps the job waiting{why}: {reason}."
 
 
 def _is_writing(folder: SharedFolder) -> bool:

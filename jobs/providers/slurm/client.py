@@ -32,15 +32,15 @@ ACCESS_DENIED = 2002
 PASSING_CODES = frozenset({2016, 2019, 2022, 2027})
 #: What a refusal has to do with our settings.
 HINTS: Mapping[int, str] = {
-    2000: "The profile's `partition` is none of this cluster's.",
+    2000: "The profile's `partition` does not exist on this cluster.",
     2001: "The cluster has no default partition: set the profile's `partition`.",
-    ACCESS_DENIED: "The account of `user` may not do this.",
-    2003: "The account of `user` is in no group that may use the profile's partition.",
+    ACCESS_DENIED: "The account `user` is not allowed to do this.",
+    2003: "The account `user` is in no group that can use the profile's partition.",
     2014: "No node of the cluster has what the profile asks for.",
-    2045: "At the cluster `user` may not bill this `account`, or has none.",
-    2050: "A limit of the account or its quality of service forbids it.",
+    2045: "At the cluster, `user` can't bill this `account`, or has none.",
+    2050: "A limit of the account or of its quality of service prevents it.",
     2051: "The profile's `time_limit_minutes` is more than the partition allows.",
-    2066: "`qos` is none that `user` may have.",
+    2066: "`user` is not allowed to use this `qos`.",
 }
 
 # Slurm writes a backslash before each slash of its JSON.
@@ -159,7 +159,7 @@ class Connection:
             _versions.pop(self.instance.address, None)  # an upgrade may have taken the version away
         # A proxy that gave up may have handed the request on before; one that refuses has not.
         return SlurmError(
-            f"{self.instance.address} answered {status}, and not as Slurm does. Is it slurmrestd's address?",
+            f"{self.instance.address} answered {status}, but not as Slurm does. Is this slurmrestd's address?",
             nothing_created=status in (400, 403, 404, 405, 407),
         )
 

@@ -35,13 +35,13 @@ async def submit(slurm: Connection, marker: str, body: Mapping[str, Any]) -> Sna
     answer = await slurm.post("/job/submit", body)
     job_id, remarks = answer.get("job_id"), [text for _, text in read_errors(answer)]
     if not isinstance(job_id, int) or job_id < 1:
-        reason = remarks[0] if remarks else "it gave no number to the job"
-        raise SlurmError(f"Slurm did not take the job: {reason.rstrip('.')}.")
+        reason = remarks[0] if remarks else "it gave the job no number"
+        raise SlurmError(f"Slurm did not accept the job: {reason.rstrip('.')}.")
     return Snapshot(
         marker,
         JobStatus.QUEUED,
         metadata={"slurm_job_id": job_id},
-        waiting_reason=f"The cluster lets it wait: {remarks[0].rstrip('.')}." if remarks else None,
+        waiting_reason=f"The cluster keeps the job waiting: {remarks[0].rstrip('.')}." if remarks else None,
     )
 
 
@@ -148,7 +148,7 @@ async def _settle(slurm: Connection, shared: Path, handle: Handle) -> Snapshot |
     body, snapshot = await asyncio.to_thread(_settle_by_folder, folder, records, handle)
     if body is None:
         return snapshot
-    logger.warning("Slurm has lost a job that it took; it is submitted again", extra={"job_id": handle.job_id})
+    logger.warning("Slurm lost a job that it had accepted; it is submitted again", extra={"job_id": handle.job_id})
     return await submit(slurm, handle.external_id, body)
 
 

@@ -42,7 +42,7 @@ def require_ours(shared: Path) -> None:
     """Raise ProviderError when this isn't the folder that trainings were written to, as before it is mounted."""
     require(shared)
     if not (shared / SIGN).exists():
-        raise ProviderError("The shared folder is not the one that trainings were written to: mount that.")
+        raise ProviderError("This is not the shared folder that trainings were written to. Mount that one.")
 
 
 def account(user: str) -> pwd.struct_passwd:
@@ -51,13 +51,13 @@ def account(user: str) -> pwd.struct_passwd:
         found = pwd.getpwnam(user)
     except KeyError:
         raise ProviderError(
-            f"This machine has no account {user!r}, which trains on the cluster: its files could not be given to it. "
-            "Make one with the same number.",
+            f"This machine has no account {user!r}, under which trainings run on the cluster. "
+            "Create one with the same user id.",
             nothing_created=True,
         ) from None
     if os.geteuid() not in (0, found.pw_uid):
         raise ProviderError(
-            f"This site runs as {_own_name()!r}, and trainings run as {user!r}, who could not read their configs. "
+            f"This site runs as {_own_name()!r}, but trainings run as {user!r}, who can't read their configs. "
             f"Run the site as {user!r}, or set `user` to {_own_name()!r}.",
             nothing_created=True,
         )

@@ -81,20 +81,20 @@ def _place(names: Sequence[str]) -> str:
 
 def _why_too_small(profile: HardwareProfile, nodes: Sequence[SlurmNode], place: str) -> str:
     what = f" of type {profile.gpu_type}" if profile.gpu_type else ""
-    has = f"no node of {place} has more than"
+    has = f"but no node of {place} has more than"
     if not nodes:
         return f"There are no nodes in {place}."
     most_gpus = max(_gpus_of(node, profile.gpu_type) for node in nodes)
     if profile.gpus > most_gpus:
-        return f"It asks for {_count(profile.gpus, 'GPU')}{what} on a node; {has} {most_gpus}."
+        return f"It asks for {_count(profile.gpus, 'GPU')}{what} on one node, {has} {most_gpus}."
     most_cpus, most_memory = max(node.cpus for node in nodes), max(node.memory_mb for node in nodes)
     if profile.cpus > most_cpus:
-        return f"It asks for {_count(profile.cpus, 'CPU')} on a node; {has} {most_cpus}."
+        return f"It asks for {_count(profile.cpus, 'CPU')} on one node, {has} {most_cpus}."
     if profile.memory_mb > most_memory:
-        return f"It asks for {profile.memory_mb} MB of memory on a node; {has} {most_memory}."
+        return f"It asks for {profile.memory_mb} MB of memory on one node, {has} {most_memory}."
     fitting = sum(_fits(profile, node) for node in nodes)
     if fitting < profile.nodes:
-        return f"It asks for {_count(profile.nodes, 'node')}; {place} has {fitting} with what it asks for."
+        return f"It asks for {_count(profile.nodes, 'node')}, but {place} has only {fitting} with what it asks for."
     return ""
 
 

@@ -226,7 +226,7 @@ class SlurmProvider:
 
     def _read_log(self, handle: Handle, start: int, limit: int, scrubber: SecretScrubber) -> LogSlice:
         if not identity.is_ours(handle):
-            raise ProviderError("The job was made at the cluster itself; its log is there.", permanent=True)
+            raise ProviderError("The job was created at the cluster; its log is there.", permanent=True)
         folder = SharedFolder(self.shared, handle.external_id)
         with folder_errors():
             shared.require_ours(self.shared)
@@ -273,4 +273,4 @@ def time_limit(profile: HardwareProfile, estimated_seconds: float | None) -> int
 
 
 def _untested(version: str) -> str:
-    return f"It speaks {version}: written by its published schema, tested only with {shapes.TESTED_VERSION}."
+    return f"Its API is {version}. Only {shapes.TESTED_VERSION} was tested; {version} follows its published schema."

@@ -76,13 +76,13 @@ class Summary:
         """What the line across the bars is."""
         if self.state is None or self.a_day is None:
             return ""
-        return f"{money(self.a_day)} a day use up the budget of {money(self.state.budget.amount)}"
+        return f"{money(self.a_day)} a day uses up the budget of {money(self.state.budget.amount)}"
 
     @property
     def bar_label(self) -> str:
         """The committed bar in words."""
         free = f", {money(self.state.left)} free" if self.state and self.state.left >= 0 else ""
-        return f"{money(max(self.spent, ZERO))} spent, {money(self.held)} held{free}"
+        return f"{money(max(self.spent, ZERO))} spent, {money(self.held)} reserved{free}"
 
 
 def summary_of(spending: Spending, spent: Decimal, owner: Organization | None, today: date) -> Summary:

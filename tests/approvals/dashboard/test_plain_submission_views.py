@@ -59,7 +59,7 @@ def test_toml_is_taken(alice: User) -> None:
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"config": "{"}, "config: This is no valid JSON"),
+        ({"config": "{"}, "config: This is not valid JSON"),
         ({"config": ""}, "config: Add a config."),
         ({"config": "[1]"}, "config: A config is a JSON object."),
         ({"config": '{"a":' + "[" * 200 + "]" * 200 + "}"}, "config: The JSON is nested too deeply."),

@@ -238,6 +238,6 @@ def test_a_criterion_of_0_counts_beside_another() -> None:
 
 
 def test_what_is_in_doubt_is_held_with_the_key_that_was_the_matter() -> None:
-    doubt = "max_train_steps is true, which is no whole number from 0 to 2,147,483,647."
+    doubt = "max_train_steps is true, which is not a whole number from 0 to 2,147,483,647."
     rule = ApprovalRule(name="dear", cost_exceeds=10)
     assert doubt in judge(rule, facts(estimated_cost=None, cost_doubt=doubt)).reason

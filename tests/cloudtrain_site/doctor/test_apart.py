@@ -34,4 +34,4 @@ def test_two_at_once_are_one() -> None:
 def test_the_health_names_the_cheap_check_that_found_something(monkeypatch: pytest.MonkeyPatch) -> None:
     assert health.warning() == ""
     monkeypatch.setattr(files, "free_bytes", lambda folder: 1)
-    assert health.warning().startswith("Found something: disk.")
+    assert health.warning().startswith("Problems found: disk.")

@@ -71,7 +71,7 @@ def migration_missing(world: World) -> None:
     MigrationRecorder.Migration.objects.filter(app="cloudtrain_site", name="0011_key_digest").delete()
 
 
-@fault("migrations", BAD, "of a newer version than this code: it has jobs.9999_future")
+@fault("migrations", BAD, "from a newer version than this code: it has jobs.9999_future")
 def database_newer(world: World) -> None:
     MigrationRecorder.Migration.objects.create(app="jobs", name="9999_future")
 
@@ -98,7 +98,7 @@ def disk_full(world: World) -> None:
     world.patch(files, "free_bytes", lambda folder: 50_000_000)
 
 
-@fault("disk", WARN, "in memory: a few uploads fill it. [TMPDIR=/var/tmp]")
+@fault("disk", WARN, "in memory: a few uploads would fill it. [TMPDIR=/var/tmp]")
 def temporary_files_in_memory(world: World) -> None:
     world.patch(files, "free_bytes", lambda folder: 10**10 if folder == world.settings.DATA_DIR else 2 * 10**8)
     world.patch(files, "mount_of", lambda folder: disks.Mount(folder, "tmpfs"))
@@ -114,7 +114,7 @@ def key_short(world: World) -> None:
     world.settings.SECRET_KEY = "letmein"
 
 
-@fault("secret-key", BAD, "Another SECRET_KEY than here is used on two")
+@fault("secret-key", BAD, "Another SECRET_KEY is in use on two")
 def key_of_its_own(world: World) -> None:
     beside(key_digest="0" * 12)
 
@@ -124,7 +124,7 @@ def debugging(world: World) -> None:
     world.settings.DEBUG = True
 
 
-@fault("settings", WARN, "ALLOWED_HOSTS takes every name")
+@fault("settings", WARN, "ALLOWED_HOSTS allows every name")
 def every_host(world: World) -> None:
     world.settings.ALLOWED_HOSTS = ["*"]
 
@@ -190,18 +190,18 @@ def variable_misspelt(world: World) -> None:
     world.setenv("CLOUDTRAIN_TRUSTED_PROXYS", "10.0.0.1")
 
 
-@fault("mail", BAD, "does not take our account: (535")
+@fault("mail", BAD, "does not accept the account: (535")
 def mail_refused(world: World) -> None:
     world.settings.EMAIL_BACKEND = mail.SMTP
     world.patch(EmailBackend, "open", raising(smtplib.SMTPAuthenticationError(535, b"no")))
 
 
-@fault("versions", WARN, "Not the newest code is run by background on")
+@fault("versions", WARN, "Older code is running on background on")
 def code_outdated(world: World) -> None:
     SiteProcess.objects.filter(role="background").update(version="1.1.0", code="bbb")
 
 
-@fault("versions", WARN, "No heartbeat has come lately from two")
+@fault("versions", WARN, "No recent heartbeat from two")
 def machine_silent(world: World) -> None:
     beside(silent_for=timedelta(minutes=5))
 
@@ -219,7 +219,7 @@ def log_not_rotated(world: World) -> None:
     world.setenv("SIMPLETUNER_LOG_FILE", str(path))
 
 
-@fault("open-files", WARN, "may open 1,024 files")
+@fault("open-files", WARN, "can open only 1,024 files")
 def few_open_files(world: World) -> None:
     limits = world.folder / "limits"
     limits.write_text("Limit  Soft  Hard  Units\nMax open files            1024                 4096        files\n")

@@ -141,9 +141,9 @@ def test_a_line_is_printed_for_each_and_what_mends_it(checks: Checks, capsys: py
         "ok       well: Is well right? All is there.",
         "bad      broken: Is broken right?",
         "         It creaks.",
-        "         Mend it: oil it",
+        "         Fix: oil it",
         "         It is broken: hub_token=***",
-        "         Mend it: mend --token ***",
+        "         Fix: mend --token ***",
         "         More: docs/x.md",
         "skipped  left_out: Is left_out right? Nothing of the kind is here.",
     ]

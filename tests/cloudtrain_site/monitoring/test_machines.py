@@ -158,7 +158,7 @@ class TestReports:
             add(f"m{number}", version=version, code=code, started_at=timezone.now() - hours * AN_HOUR)
         found = [one for one in machines.process_reports() if one.is_outdated]
         assert [one.version for one in found] == outdated
-        assert ("1 machine runs other code" in machines.warning()) is bool(outdated)
+        assert ("1 machine runs older code" in machines.warning()) is bool(outdated)
 
     def test_of_two_codes_of_a_version_the_one_started_last_counts(self) -> None:
         add("old", code="a", started_at=timezone.now() - 2 * AN_HOUR), add("new", code="b")
@@ -167,7 +167,7 @@ class TestReports:
     def test_the_code_of_a_silent_process_is_nobodys_measure(self) -> None:
         add("one", code="a"), add("gone", code="b", version="9.0", silent_for=AN_HOUR)
         assert [one.machine for one in machines.process_reports() if one.is_outdated] == ["gone"]
-        assert "other code" not in machines.warning()
+        assert "older code" not in machines.warning()
 
 
 def test_the_health_says_it(client_of: Callable[..., Any], alice: Any) -> None:

@@ -271,7 +271,7 @@ def test_whatever_one_answers_the_others_get_their_notice(
     send_due()
     bad = Delivery.objects.get(user=alice, kind="webhook")
     assert (bad.state, bad.reason) in [
-        ("retrying", "Its answer is no valid HTTP."),
+        ("retrying", "Its response is not valid HTTP."),
         ("retrying", "It could not be reached."),
     ]
     assert Delivery.objects.get(user=bob, kind="webhook").state == "sent"

@@ -33,7 +33,7 @@ def texts(client: Client, path: str, body: dict[str, object] | None = None) -> s
 def test_a_user_with_jobs_is_offered_deactivation(as_root: Client, alice: User, make_job: MakeJob) -> None:
     make_job(status="completed", cost_usd=7)
     page = texts(as_root, f"{USERS}{alice.pk}/delete/")
-    assert "alice can’t be deleted. Jobs and uploads stay" in page
+    assert "alice can’t be deleted. Jobs and uploads are kept" in page
     assert 'name="deactivate"' in page
     assert "I’m sure" not in page
 
@@ -88,7 +88,7 @@ def test_an_organization_is_offered_to_be_closed(
     make_job(status="completed", cost_usd=7)
     make_job(status="pending")
     address = f"{ORGANIZATIONS}{acme.pk}/delete/"
-    assert "Nobody submits for this organization any more" in texts(as_root, address)
+    assert "No more jobs can be submitted for this organization" in texts(as_root, address)
     assert "done for acme" in texts(as_root, address, {"deactivate": "1"})
     acme.refresh_from_db()
     assert acme.is_closed and Membership.objects.count() == 1

@@ -82,7 +82,7 @@ def test_prices_that_are_none_are_a_message(as_root: Client, prices: str) -> Non
 
 def test_nothing_is_no_price_and_a_network_is_one(as_root: Client) -> None:
     form = {**FIELDS, "name": "replicate", "cost_per_second": "", "webhook_networks": "10.0.0.0/8\nnowhere"}
-    assert "is no network" in as_root.post("/admin/jobs/providerconfig/add/", form).content.decode()
+    assert "is not a network" in as_root.post("/admin/jobs/providerconfig/add/", form).content.decode()
     form["webhook_networks"] = "10.0.0.0/8"
     assert as_root.post("/admin/jobs/providerconfig/add/", form).status_code == 302
     assert ProviderConfig.objects.get().cost_per_second == {}

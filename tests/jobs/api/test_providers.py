@@ -92,7 +92,7 @@ class TestClusters:
     def test_a_cluster_without_a_usable_node_says_so(self, as_alice: APIClient, lab: ClusterProvider) -> None:
         lab.view = ClusterView("1.0", (node(state="drained", is_usable=False),))
         clusters.look_now("lab")
-        assert self.shown_lab(as_alice)["why_not_now"] == "Lab has no node that takes trainings."
+        assert self.shown_lab(as_alice)["why_not_now"] == "Lab has no node that accepts trainings."
 
     def test_one_that_nobody_has_looked_at_can_run_as_far_as_is_known(
         self, as_alice: APIClient, lab: ClusterProvider
@@ -123,7 +123,7 @@ class TestClusters:
             assert time.monotonic() - began < 10
             assert body["valid"] is False
             assert body["message"] == body["error"] == "It did not answer within 0.05 s."
-            assert as_alice.get("/api/cloud/providers/hangs/validate").json()["error"].startswith("An earlier look")
+            assert as_alice.get("/api/cloud/providers/hangs/validate").json()["error"].startswith("An earlier check")
         finally:
             released.set()
         asking._asking["validate hangs"].join(10)

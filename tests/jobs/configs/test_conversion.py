@@ -80,11 +80,11 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\n"
 @pytest.mark.parametrize(
     ("notation", "text", "sentence"),
     [
-        (Notation.TOML, "a = 1\na = 2\n", "This is no valid TOML: Cannot overwrite a value (at line 2,"),
-        (Notation.TOML, "a = inf", "inf is no number that JSON has."),
+        (Notation.TOML, "a = 1\na = 2\n", "This is not valid TOML: Cannot overwrite a value (at line 2,"),
+        (Notation.TOML, "a = inf", "inf is not a number in JSON."),
         (Notation.TOML, "[x]\na = 2026-01-01", "x.a is a date or a time, which JSON doesn't have: put it in quotes."),
         (Notation.TOML, "a = 1e400", "It contains a number that is larger than any program holds"),
-        (Notation.TOML, f"a = {'9' * 5000}", "This is no valid TOML"),
+        (Notation.TOML, f"a = {'9' * 5000}", "This is not valid TOML"),
         (Notation.TOML, "a = " + "[" * 5000, "It is nested too deeply."),
         (Notation.YAML, "a: 1\nb: 2\na: 3", "Line 3: a is already set above."),
         (Notation.YAML, BOMB, "Line 1: Anchors and aliases are not taken: write the value itself."),
@@ -101,9 +101,9 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\n"
         (Notation.YAML, f"a: {'9' * 5000}", "Line 1: This number has too many digits."),
         (Notation.YAML, "? [a]\n: 1", "Line 1: A name is expected here."),
         (Notation.YAML, "", "It is empty."),
-        (Notation.YAML, "a: \x07", "This is no valid YAML"),
+        (Notation.YAML, "a: \x07", "This is not valid YAML"),
         (Notation.YAML, "a" * (MAX_BYTES + 1), "It is larger than 256 kB."),
-        (Notation.JSON, "{", "This is no valid JSON"),
+        (Notation.JSON, "{", "This is not valid JSON"),
     ],
 )
 def test_what_can_not_be_read_for_sure_is_refused(notation: Notation, text: str, sentence: str) -> None:

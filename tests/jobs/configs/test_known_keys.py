@@ -26,9 +26,9 @@ def findings(config: dict[str, Any], datasets: list[Any] | None = None, **added:
 @pytest.mark.parametrize(
     ("config", "place", "text"),
     [
-        ({"learning_rte": 1}, "learning_rte", "SimpleTuner has no such option. Did you mean learning_rate?"),
-        ({"--lora-rnk": 1}, "--lora-rnk", "SimpleTuner has no such option. Did you mean lora_rank?"),
-        ({"a/b~c": 1}, "a~1b~0c", "SimpleTuner has no such option."),
+        ({"learning_rte": 1}, "learning_rte", "SimpleTuner doesn't have this option. Did you mean learning_rate?"),
+        ({"--lora-rnk": 1}, "--lora-rnk", "SimpleTuner doesn't have this option. Did you mean lora_rank?"),
+        ({"a/b~c": 1}, "a~1b~0c", "SimpleTuner doesn't have this option."),
         ({"train_batch_size": "many"}, "train_batch_size", '"many" stands where a number is expected.'),
         ({"train_batch_size": True}, "train_batch_size", "true stands where a number is expected."),
         ({"max_train_steps": [1]}, "max_train_steps", "a list stands where a number is expected."),
@@ -107,14 +107,14 @@ class TestAddedLists:
     def test_the_list_of_the_trainer_or_the_provider_counts(self, path: Path, name: str) -> None:
         path.write_text('{"learning_rte": {"type": "number"}}')
         config = {"network_module": "lora", "learning_rte": 1, "other": 2}
-        assert findings(config, [], **{name: path}) == {"/config/other": f"other: {name} has no such option."}
+        assert findings(config, [], **{name: path}) == {"/config/other": f"other: {name} doesn't have this option."}
         path.write_text('{"other": {"type": "number"}}  ')
         assert list(findings(config, [], **{name: path})) == ["/config/learning_rte"]
 
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
-            ("[", "is no JSON"),
+            ("[", "is not JSON"),
             ("[]", "must be a JSON object with the options by name"),
             ('{"a": 1}', "a must have an object"),
             ('{"a": {"type": "float"}}', 'a must have a "type", one of string'),

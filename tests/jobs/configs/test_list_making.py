@@ -82,7 +82,7 @@ def test_what_is_no_source_of_it_is_refused_and_writes_nothing(source: Path, tmp
     (source / "broken.py").write_text("ConfigField(")
     for folder, sentence in (
         (source, "can't be read"),
-        (tmp_path / "no", "is no folder"),
+        (tmp_path / "no", "is not a folder"),
         (tmp_path / "a", "No option"),
     ):
         (tmp_path / "a").mkdir(exist_ok=True)

@@ -201,9 +201,11 @@ def test_a_value_nested_however_deep_is_shown_by_its_kind(levels: int) -> None:
     for _ in range(levels):
         deep = [deep]
     assert read_config({"max_train_steps": deep}).doubt.startswith(
-        "max_train_steps is a list, which is no whole number"
+        "max_train_steps is a list, which is not a whole number"
     )
-    assert read_config({"model_family": {"a": deep}}).doubts["family"] == "model_family is an object, which is no text."
+    assert (
+        read_config({"model_family": {"a": deep}}).doubts["family"] == "model_family is an object, which is not a text."
+    )
     read_config({"max_train_steps": deep, "--max_train_steps": [deep]})
 
 

@@ -31,7 +31,7 @@ def submit(client_of: ClientOf, alice: User, replicate_config: ProviderConfig) -
         ({"hub_token": "hf_abcdefghijklmnopqrst1"}, "config.hub_token: "),
         ({"wandb": {"api_key": "abcdef0123456789"}}, "config.wandb.api_key: "),
         ({"--aws_secret_access_key": "abcdef0123456789"}, "config.--aws_secret_access_key: "),
-        ({"hf_token": ["hf_abcdefghijklmnopqrst1"]}, "hf_token has to be text."),
+        ({"hf_token": ["hf_abcdefghijklmnopqrst1"]}, "hf_token must be text."),
     ],
 )
 def test_a_secret_that_others_would_read_is_refused_at_once(
@@ -53,8 +53,8 @@ def test_a_secret_in_the_dataloader_is_refused_too(submit: Callable[..., Any]) -
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({"hf_token": "hf_abcdefghijklmnopqrst1", "hub_model_id": "a/b"}, "hf_token: handed to Replicate as a secret"),
-        ({"hub_model_id": "a/b"}, "hub_model_id is set and hf_token is not"),
+        ({"hf_token": "hf_abcdefghijklmnopqrst1", "hub_model_id": "a/b"}, "hf_token: sent to Replicate as a secret"),
+        ({"hub_model_id": "a/b"}, "hub_model_id is set, but hf_token is not"),
     ],
 )
 def test_the_answer_says_what_becomes_of_a_secret(

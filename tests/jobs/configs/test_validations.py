@@ -102,7 +102,7 @@ def test_ai_toolkits_samples() -> None:
     assert passes_of(ai_toolkit()) == [(250, 40)]
     assert passes_of(ai_toolkit("train", disable_sampling=True)) == []
     assert passes_of(ai_toolkit("sample", samples=[{"prompt": "c"}])) == [(250, 60)]
-    assert 'prompts is "a cat", which is no list' in read_config(ai_toolkit("sample", prompts="a cat")).doubt
+    assert 'prompts is "a cat", which is not a list' in read_config(ai_toolkit("sample", prompts="a cat")).doubt
 
 
 def test_ai_toolkits_model_and_datasets_decide_the_time_too() -> None:

@@ -210,7 +210,7 @@ def test_the_command_says_where_it_differs(make_job: MakeJob) -> None:
     with pytest.raises(CommandError, match=r"The ledger differs in 3 places\."):
         call_command("ledger", "--verify", stdout=out)
     assert f"Job {job.pk}: it has cost $7.0000, and its entries add up to $0." in out.getvalue()
-    assert "it has ended, and $5.000000 are still held for it." in out.getvalue()
+    assert "it has ended, and $5.000000 are still reserved for it." in out.getvalue()
     with pytest.raises(CommandError):
         call_command("ledger", "--verify", "--json", stdout=(out := StringIO()))
     assert len(json.loads(out.getvalue())["differences"]) == 3
@@ -264,12 +264,12 @@ def test_a_correction_mends_a_wrong_price_once(make_job: MakeJob) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"--price": "NaN"}, "is no price"),
-        ({"--price": "-1"}, "is no price"),
-        ({"--price": "much"}, "is no number"),
+        ({"--price": "NaN"}, "is not a price"),
+        ({"--price": "-1"}, "is not a price"),
+        ({"--price": "much"}, "is not a number"),
         ({"--by": "nobody"}, "no active user"),
         ({"--reason": " "}, "needs --reason"),
-        ({"--since": "soon"}, "is no day"),
+        ({"--since": "soon"}, "is not a date"),
         ({"--since": "2999-01-01"}, "lies in the future"),
         ({"--provider": "nowhere"}, "no provider 'nowhere'"),
     ],

@@ -84,7 +84,9 @@ def test_the_frames_of_a_video_make_another_kind(other: Any) -> None:
 
 def test_frames_that_cant_be_read_put_the_cost_in_doubt() -> None:
     datasets = [{"id": "a"}, {"dataset_type": "video", "video": {"num_frames": "many"}}]
-    assert read_config(CONFIG, datasets).doubt.startswith('num_frames of dataset 2 is "many", which is no whole number')
+    assert read_config(CONFIG, datasets).doubt.startswith(
+        'num_frames of dataset 2 is "many", which is not a whole number'
+    )
 
 
 def test_ranks_that_take_about_as_long_are_of_one_kind() -> None:

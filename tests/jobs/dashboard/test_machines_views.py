@@ -63,7 +63,7 @@ class TestSite:
             "well": "Running",
             "silent": "Silent",
             "skewed": "Clock is off",
-            "older": "Not the newest code",
+            "older": "Older code",
         }
         assert "+9.500 s" in page and "the database’s" in page
 
@@ -92,7 +92,7 @@ class TestClusters:
         lab.view = ClusterView("1.0", ())
         clusters.look_now("lab")
         page = read_page(root, "/machines")
-        assert "The cluster has no nodes." in page and "Lab has no node that takes trainings." in page
+        assert "The cluster has no nodes." in page and "Lab has no node that accepts trainings." in page
 
     def test_one_that_is_away_keeps_its_nodes_and_says_when_it_was_tried(
         self, root: User, lab: ClusterProvider

@@ -68,7 +68,7 @@ def test_a_job_is_cancelled_before_it_costs_more(make_job: MakeJob) -> None:
     assert check_fuses()["cancelled"] == 0
     assert cancelled(job)
     assert job.cancel_requested_by == "fuse"
-    assert job.events.filter(reason__startswith="cancel requested: it has cost $29.86, and may cost $30.00").exists()
+    assert job.events.filter(reason__startswith="cancel requested: it has cost $29.86 of its $30.00 limit").exists()
 
 
 def test_one_that_has_room_until_the_next_look_goes_on(make_job: MakeJob) -> None:

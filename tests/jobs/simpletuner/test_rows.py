@@ -78,21 +78,21 @@ def test_captions_are_no_training() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"status": "strange"}, "'strange' is no status"),
-        ({"status": None}, "'' is no status"),
+        ({"status": "strange"}, "'strange' is not a status"),
+        ({"status": None}, "'' is not a status"),
         ({"job_id": None}, "no job_id"),
         ({"created_at": None}, "no created_at"),
-        ({"created_at": "not a date"}, "created_at is no date: 'not a date'"),
+        ({"created_at": "not a date"}, "created_at is not a date: 'not a date'"),
         ({"created_at": "1969-01-01T00:00:00"}, "created_at can't be true"),
-        ({"completed_at": "soon"}, "completed_at is no date"),
+        ({"completed_at": "soon"}, "completed_at is not a date"),
         ({"metadata": "{broken"}, "metadata are no JSON"),
         ({"metadata": "[" * 100_000}, "metadata are no JSON"),
-        ({"metadata": "[1]"}, "metadata are no object"),
+        ({"metadata": "[1]"}, "metadata is not an object"),
         ({"metadata": '{"a": 1e400}'}, "can't be stored"),
         ({"cost_usd": -1}, "cost_usd can't be true"),
-        ({"cost_usd": "much"}, "cost_usd is no number"),
+        ({"cost_usd": "much"}, "cost_usd is not a number"),
         ({"cost_usd": float("inf")}, "cost_usd can't be true"),
-        ({"provider": "a/b"}, "'a/b' is no provider"),
+        ({"provider": "a/b"}, "'a/b' is not a provider"),
     ],
 )
 def test_an_unreadable_row_says_why(changes: dict[str, Any], reason: str) -> None:

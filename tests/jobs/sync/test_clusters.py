@@ -95,7 +95,7 @@ def test_a_look_that_no_timeout_can_cancel_is_left_alone(
         assert look is not None and look.error == "It did not answer within 0.05 s."
         make_due("hangs")
         again = clusters.look_now("hangs", seconds=0.05)
-        assert again is not None and again.error.startswith("An earlier look at it still hangs")
+        assert again is not None and again.error.startswith("An earlier check of it still hangs")
         assert hanging.looks == 1  # no thread is left behind each half a minute
         assert clusters.look_where_due() == {"seen": 1, "failed": 0}
     finally:
@@ -110,7 +110,7 @@ def test_an_answer_that_breaks_our_code_is_a_failure_of_that_cluster_alone(
 ) -> None:
     add_provider(ClusterProvider("odd", view=KeyError("nodes")))
     assert clusters.look_where_due() == {"seen": 1, "failed": 1}
-    assert ClusterLook.objects.get(pk="odd").error == "What it answered could not be read (KeyError)."
+    assert ClusterLook.objects.get(pk="odd").error == "Its answer could not be read (KeyError)."
 
 
 def test_the_background_leaves_alone_what_was_seen_just_now(lab: ClusterProvider) -> None:

@@ -121,7 +121,7 @@ def test_the_endpoint_answers_as_documented(fake: FakeReplicate, alice: User, cl
 class TestWhose:
     """The organization of jobs that were made elsewhere."""
 
-    SENTENCE = "Only superusers see 2 jobs made at Replicate itself: no organization is named for them."
+    SENTENCE = "Only superusers see 2 jobs created at Replicate directly: no organization is set for them."
 
     def health(self, client: APIClient) -> tuple[str, str]:
         parts = {part["name"]: part for part in client.get("/api/cloud/health").json()["components"]}

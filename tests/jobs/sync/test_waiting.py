@@ -131,9 +131,9 @@ class TestShown:
     def test_a_cancel_that_the_cluster_has_not_confirmed_is_said(self, make: MakeJob, alice: User) -> None:
         fields = {"cancel_requested_at": timezone.now(), "cancel_requested_by": "alice"}
         job = make(provider_waiting_reason=RESOURCES, **fields)
-        assert waiting_reason(job, alice) == f"A stop was asked for, and lab has not confirmed it yet. {RESOURCES}"
+        assert waiting_reason(job, alice) == f"A stop was requested, but lab has not confirmed it yet. {RESOURCES}"
         assert waiting_reason(make(external_id="x-2", **fields), alice) == (
-            "A stop was asked for, and lab has not confirmed it yet."
+            "A stop was requested, but lab has not confirmed it yet."
         )
 
     def test_its_pages_say_it(self, make: MakeJob, alice: User, client: Any) -> None:

@@ -153,7 +153,7 @@ def test_lowering_below_what_is_committed_says_first_what_happens(
     ledger.reserve([make_job(estimated_cost_usd=Decimal(300))])
     answer = client.patch(address, {"amount_usd": 200}, format="json")
     assert (answer.status_code, answer.json()["code"]) == (409, "confirm_needed")
-    assert "$300 are committed already, more than $200: no further job starts." in answer.json()["detail"]
+    assert "$300 are already committed, more than $200: no more jobs start." in answer.json()["detail"]
     assert Budget.objects.get().amount == 500
     assert client.patch(address, {"amount_usd": 200, "confirm": True}, format="json").status_code == 200
     assert Budget.objects.get().amount == 200
@@ -166,7 +166,7 @@ def test_cancelling_what_runs_at_once_says_so_first(client_of: Client, ada: User
     spend(make_job, "50")
     answer = client.patch(address, {"action": "cancel"}, format="json")
     assert (answer.status_code, answer.json()["code"]) == (409, "confirm_needed")
-    assert "All of $50 is spent: no further job starts. What runs is cancelled." in answer.json()["detail"]
+    assert "All of $50 is spent: no more jobs start. Running jobs are cancelled." in answer.json()["detail"]
     assert client.patch(address, {"action": "finish"}, format="json").status_code == 200, "that ends nothing"
     assert client.patch(address, {"action": "cancel", "amount_usd": 51}, format="json").status_code == 200
     answer = client.patch(address, {"amount_usd": 50}, format="json")

@@ -44,7 +44,7 @@ def test_it_goes_when_the_budget_is_raised(make_job: MakeJob, acme: Organization
     spend(make_job, "100")
     watch.watch()
     (banner,) = banners_for(alice)
-    assert banner.text.endswith("$100 of $100 spent (100 %). No further job starts. What runs is left alone.")
+    assert banner.text.endswith("$100 of $100 spent (100 %). No more jobs start. Running jobs continue.")
     Budget.objects.update(amount=1000)
     assert banners_for(alice) == []
 

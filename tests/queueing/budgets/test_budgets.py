@@ -95,7 +95,7 @@ def test_what_the_site_has_spent_is_told_to_superusers_alone(
     entry = enqueue(**cost("31"))
     assert claimed() == []
     assert "$10" not in reason(entry, alice)
-    assert "$0 of $10 committed" in reason(entry, root)
+    assert "$0.00 of $10 committed" in reason(entry, root)
 
 
 def test_the_strictest_budget_counts(enqueue: Enqueue, acme: Organization, alice: User) -> None:

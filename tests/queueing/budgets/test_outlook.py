@@ -67,7 +67,7 @@ def test_what_would_wait_says_so(make_job: MakeJob, alice: User, acme: Organizat
     assert outlook is not None
     assert outlook.would_wait
     assert outlook.sentence.startswith(
-        f"Budget of acme for {MONTH.name}: $0 of $30 committed, this job needs about $31."
+        f"Budget of acme for {MONTH.name}: $0.00 of $30 committed, this job needs about $31."
     )
 
 
@@ -99,7 +99,7 @@ def test_others_do_not_read_a_persons_sums_in_the_queue(
 ) -> None:
     budget_of(acme, "20", user=alice)
     entry = enqueue(**cost("31"))
-    assert "$0 of $20 committed" in Explainer(alice, [entry]).reason(entry)
+    assert "$0.00 of $20 committed" in Explainer(alice, [entry]).reason(entry)
     assert "$20" not in Explainer(bob, [entry]).reason(entry)
     assert "$20" not in Explainer(None, [entry]).reason(entry)
 
@@ -115,8 +115,8 @@ def test_an_unknown_cost_is_held_for_an_admin(make_job: MakeJob, alice: User, ac
         assert (outlook.would_wait, outlook.price_address) == (True, "")
         sentences[hardware] = outlook.sentence.partition(": ")[2]
     assert sentences == {
-        "gpu": "the cost of this job is not known, so it is held for an admin: a limit for it (max_cost_usd) lets it "
-        "start.",
+        "gpu": "the cost of this job is not known, so it waits. It starts once an admin sets a cost limit for it "
+        "(max_cost_usd).",
         "odd": "odd has no price, so this job waits until a superuser sets one.",
         "": "the default hardware of scripted has no price, so this job waits until a superuser sets one.",
     }
@@ -190,7 +190,7 @@ def test_approval_requests_show_what_is_left(
     assert f"Budget of acme for {MONTH.name}: $100 of $100 left." in text_of(several)
     budget.amount = Decimal(20)
     budget.save()
-    assert f"If approved, the job waits. Budget of acme for {MONTH.name}: $0 of $20" in text_of(
+    assert f"If approved, the job waits. Budget of acme for {MONTH.name}: $0.00 of $20" in text_of(
         browser_of(maria).get("/approvals")
     )
 

@@ -236,4 +236,4 @@ def test_a_job_without_a_limit_goes_too_once_its_hardware_has_a_price(
     endless.refresh_from_db()
     assert endless.needs_usd is None
     reason = BudgetReader(None).waiting(candidate_of(endless), "gpu")
-    assert reason.endswith("so it is held for an admin: a limit for it (max_cost_usd) lets it start.")
+    assert reason.endswith("so it waits. It starts once an admin sets a cost limit for it (max_cost_usd).")

@@ -100,7 +100,7 @@ def test_a_budgets_page_says_what_is_committed_and_when_thresholds_were_reached(
     ledger.reserve([make_job(estimated_cost_usd=Decimal(5))])
     watch.watch()
     page = text_of(browser_of(bob).get(page_of(budget)))
-    assert "$90 of $100 committed: $85 spent, $5 held for jobs that have begun, $10 left." in page
+    assert "$90 of $100 committed: $85 spent, $5 reserved for started jobs, $10 left." in page
     assert re.search(r"80 % \$80 \d+ \w+ \d{4}, \d\d:\d\d UTC 100 % \$100 not in this period", page)
 
 
@@ -238,7 +238,7 @@ def test_lowering_below_what_is_committed_asks_first(acme: Organization, maria: 
     page = browser.post(page_of(budget), fields(budget, amount="200", action="cancel"))
     assert page.status_code == 409
     assert (
-        "$300 are committed already, more than $200: no further job starts. What runs is cancelled once all is spent."
+        "$300 are already committed, more than $200: no more jobs start. Running jobs are cancelled once it is spent."
     ) in text_of(page)
     assert confirmed_in(page) == "200"
     assert Budget.objects.get().amount == 500
@@ -254,7 +254,7 @@ def test_cancelling_what_runs_at_once_asks_first(acme: Organization, maria: User
     spend(make_job, "60")
     page = browser.post(page_of(budget), fields(budget, action="cancel"))
     assert page.status_code == 409
-    assert "What runs is cancelled." in text_of(page)
+    assert "Running jobs are cancelled." in text_of(page)
     assert Budget.objects.get().action == "hold"
     browser.post(page_of(budget), fields(budget, action="cancel", confirm="50"))
     assert Budget.objects.get().action == "cancel"
@@ -265,7 +265,7 @@ def test_a_new_budget_below_what_is_committed_asks_first(acme: Organization, mar
     browser, sent = browser_of(maria), {"organization": "acme", "amount": "20", "period": "month", "action": "hold"}
     page = browser.post("/budgets/new", sent)
     assert page.status_code == 409
-    assert "$60 are committed already, more than $20" in text_of(page)
+    assert "$60 are already committed, more than $20" in text_of(page)
     assert not Budget.objects.exists()
     assert browser.post("/budgets/new", {**sent, "amount": "60", "action": "cancel"}).status_code == 409
     browser.post("/budgets/new", {**sent, "confirm": "20"})

@@ -80,7 +80,7 @@ def test_a_second_factor_is_asked_for_all_the_same(configure: Configure, root: U
 def test_none_is_made_for_others(configure: Configure, alice: User, root: User) -> None:
     configure(OFF)
     for name in ("alice", "nobody"):
-        with pytest.raises(CommandError, match="no active superuser"):
+        with pytest.raises(CommandError, match="not an active superuser"):
             made_link(name)
 
 

@@ -39,10 +39,10 @@ from tests.configuration import WriteConfig
         ("\n  - lab\n", r"line 2: `providers` must hold `local`, names of your choice.*, not a list"),
         (
             "\n  Lab:\n    kind: ray\n",
-            r"line 2: `providers\.Lab` is no name that may stand here; allowed are names of",
+            r"line 2: `providers\.Lab` is not an allowed name; allowed are names of",
         ),
-        ("\n  my lab:\n    kind: ray\n", r"`providers\.my lab` is no name that may stand here"),
-        (f"\n  {'x' * 41}:\n    kind: ray\n", r"`providers\.x{40}x` is no name that may stand here; .*at most 40"),
+        ("\n  my lab:\n    kind: ray\n", r"`providers\.my lab` is not an allowed name"),
+        (f"\n  {'x' * 41}:\n    kind: ray\n", r"`providers\.x{40}x` is not an allowed name; .*at most 40"),
         (
             "\n  replicate:\n    kind: replicate\n",
             r"line 2: `providers\.replicate` can't be chosen: .*REPLICATE_API_TOKEN",
@@ -51,7 +51,7 @@ from tests.configuration import WriteConfig
             f"{REPLICATE}    cost_per_second: {{h100: x}}\n",
             r"line 5: .*cost_per_second\.h100` is x, .* a number of US",
         ),
-        (REPLICATE * 2, r"line 6: `providers\.replicate-lab` is given a second time; line 2 has it too"),
+        (REPLICATE * 2, r"line 6: `providers\.replicate-lab` is repeated; line 2 has it too"),
         (
             "\n  lab:\n    kind: replicate\n",
             r"line 2: `providers\.lab` has none of `token`, `token_file`; it needs one",
@@ -158,7 +158,7 @@ def test_of_an_instance(write_config: WriteConfig, text: str, sentence: str) -> 
             SLURM,
             "2x h100-x8:",
             "'2x  h100':",
-            r"`providers\.slurm-lab\.hardware\.2x  h100` is no name that may stand here",
+            r"`providers\.slurm-lab\.hardware\.2x  h100` is not an allowed name",
         ),
         (SLURM, "nodes: 2", "nodes: 0", r"nodes` is 0, but it must be a whole number from 1 to 10000"),
         (SLURM, '"gpu,big"', "gpu;rm", r"partition` is gpu;rm, but it must be a partition, or some with commas"),

@@ -27,7 +27,7 @@ def test_nothing_of_what_is_well(write_config: WriteConfig, tmp_path: Path) -> N
 def test_folders_that_are_not_there(write_config: WriteConfig, tmp_path: Path) -> None:
     slurm = SLURM.replace("/mnt/shared", str(tmp_path / "shared"))
     assert messages_of(write_config, slurm) == [
-        f"Provider slurm-lab: the shared folder {tmp_path}/shared isn't there. Mount it here and on all nodes "
+        f"Provider slurm-lab: the shared folder {tmp_path}/shared is missing. Mount it here and on all nodes "
         "under this path.",
     ]
 
@@ -35,7 +35,7 @@ def test_folders_that_are_not_there(write_config: WriteConfig, tmp_path: Path) -
 def test_two_names_for_one_account(write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = (f"\n  {name}:\n    kind: replicate\n    token: ${{RAY_STUDIO_TOKEN}}\n" for name in ("a", "b"))
     assert messages_of(write_config, first) == []
-    both = "have the same token: what is made elsewhere is found as two jobs."
+    both = "share a token, so trainings created elsewhere are found twice."
     assert messages_of(write_config, first + second) == [f"a and b {both}"]
     monkeypatch.setenv("REPLICATE_API_TOKEN", SECRET)
     assert messages_of(write_config, first) == [f"replicate and a {both}"]

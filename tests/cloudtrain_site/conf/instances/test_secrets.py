@@ -40,7 +40,7 @@ def test_a_file_that_holds_no_token_is_named_and_not_repeated(tmp_path: Path, co
     (tmp_path / "token").write_bytes(content)
     with pytest.raises(ConfigurationError) as caught:
         Secret(file=tmp_path / "token").read()
-    sentence = f"{tmp_path}/token holds no token: that is one word of letters, digits and signs."
+    sentence = f"{tmp_path}/token does not contain a token (one word of letters, digits and signs)."
     assert str(caught.value) == sentence
 
 

@@ -66,7 +66,7 @@ def test_a_webhook_is_added_and_its_secret_is_shown_once(alice: User) -> None:
     [
         ({"kind": "webhook", "address": "http://127.0.0.1/x"}, "127.0.0.1 is a private address."),
         ({"kind": "webhook", "address": "javascript:x"}, "An address begins with https://"),
-        ({"kind": "chat", "address": "file:///etc/passwd"}, "This is no address of a chat"),
+        ({"kind": "chat", "address": "file:///etc/passwd"}, "This is not an address of a supported chat"),
         ({"kind": "mail", "address": "x@example.org"}, "Select a valid choice"),
         ({"kind": "webhook", "address": ""}, "This field is required"),
     ],

@@ -48,9 +48,9 @@ def test_a_researcher_stores_changes_and_deletes_one(alice: User, acme: Organiza
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{", "This is no valid JSON: line 1"),
+        ("{", "This is not valid JSON: line 1"),
         ("[]", "A config is a JSON object."),
-        ('{"a": NaN}', "NaN is no number"),
+        ('{"a": NaN}', "NaN is not a number"),
         ("[" * 5000, "nested too deeply"),
         ('{"a":' * 150 + "1" + "}" * 150, "nested too deeply"),
         ("", "This field is required."),

@@ -29,20 +29,20 @@ def test_it_is_for_superusers(charlie: User, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_it_asks_nothing_before_the_button_is_pressed(root: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_views, "run_apart", None)
-    assert "Does mail go out?" in text_of(browser_of(root).get(CHECKS))
+    assert "Can mail be sent?" in text_of(browser_of(root).get(CHECKS))
 
 
 def test_it_shows_what_was_found_and_what_mends_it(root: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_views, "run_apart", answer)
     page = text_of(browser_of(root).post(CHECKS))
-    assert "Is there room? disk Fault It is <broken>. Mend it: mend --it More: docs/x.md" in page
+    assert "Is there room? disk Fault It is <broken>. Fix: mend --it More: docs/x.md" in page
 
 
 def test_a_second_run_at_the_same_time_is_refused(root: User, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy() -> None:
-        raise Conflict("The checks are being run already.")
+        raise Conflict("The checks are already running.")
 
     monkeypatch.setattr(doctor_views, "run_apart", busy)
     browser = browser_of(root)
     assert browser.post(CHECKS).status_code == 302
-    assert "The checks are being run already." in text_of(browser.get(CHECKS))
+    assert "The checks are already running." in text_of(browser.get(CHECKS))

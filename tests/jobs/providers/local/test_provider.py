@@ -16,7 +16,7 @@ from jobs.providers.runner import records
 from jobs.statuses import JobStatus
 from tests.jobs.providers.local.trainings import ENDLESS, SAVING, STUBBORN, Trainings, make_spec
 
-RESTARTED = "This machine was restarted while the job trained."
+RESTARTED = "This machine was restarted during the training."
 OUTSIDER = Handle("01arz3ndektsv4rrffq69g5fav", "01arz3ndektsv4rrffq69g5fav")
 
 

@@ -172,5 +172,5 @@ def test_without_its_checkpoint_nothing_is_trained(trainings: Trainings, tmp_pat
     handle = trainings.start("print('trains', flush=True)", spec=spec)
     ended = trainings.ended(handle)
     assert ended.status == JobStatus.FAILED
-    assert "checkpoint-5, from which it goes on, can't be copied: No such file" in str(ended.error_message)
+    assert "checkpoint-5, which the run continues from, can't be copied: No such file" in str(ended.error_message)
     assert trainings.log(handle) == ""

@@ -25,7 +25,7 @@ from jobs.statuses import ACTIVE, TERMINAL, JobStatus
 from jobs.sync import refresh
 from tests.jobs.providers.local.trainings import ENDLESS, SAVING, STUBBORN, Trainings, make_spec, until
 
-VANISHED = "The folder of the training is gone, and its process has ended."
+VANISHED = "The training's folder was removed and its process has ended."
 
 #: Makes the folder that it saves in, as trainers do.
 SAVING_IN_FOLDER = (

@@ -84,7 +84,7 @@ def test_a_dataset_that_does_not_fit_is_refused_with_what_to_do(cluster: Cluster
 
 
 def test_a_submitter_reads_that_the_model_stays_on_the_node(cluster: Cluster, shared: Cluster) -> None:
-    remark = "Ray lab shares no folder with this site: what the trainer writes stays on its node."
+    remark = "Ray lab shares no folder with this site, so results stay on the cluster's nodes."
     assert cluster.provider.remarks({"max_train_steps": 10}) == (remark,)
     assert cluster.provider.remarks({"--hub_model_id": "acme/cats"}) == ()
     assert shared.provider.remarks({"max_train_steps": 10}) == ()
@@ -99,7 +99,7 @@ def test_a_dataset_is_unpacked_on_the_shared_folder(shared: Cluster, ray: FakeRa
 
 def test_a_shared_folder_that_is_not_there_is_said_before_anything_is_sent(ray: FakeRay, tmp_path: Path) -> None:
     refusal = Cluster(ray.address, shared_folder=tmp_path / "nowhere").refusal()
-    assert str(refusal) == "The shared folder is not there on this machine: mount it."
+    assert str(refusal) == "The shared folder is missing on this machine. Mount it."
     assert ray.requests == []
 
 
@@ -108,7 +108,7 @@ def test_a_look_shows_nodes_and_what_they_cant_run(cluster: Cluster, ray: FakeRa
     view = asyncio.run(cluster.provider.look())
     (one,) = view.nodes
     assert (view.version, one.gpus, one.free_gpus, one.cpus, one.memory_mb) == ("2.60.0", 2, 1, 8, 64_000)
-    assert view.unrunnable == {"gpu-x8": "It asks for 8 GPUs on a node; no node of this cluster has more than 2."}
+    assert view.unrunnable == {"gpu-x8": "It asks for 8 GPUs on one node, but no node of this cluster has more than 2."}
     assert view.warnings == []
 
 
@@ -116,7 +116,7 @@ def test_a_cluster_that_adds_nodes_refuses_no_profile(cluster: Cluster, ray: Fak
     ray.grows = True
     view = asyncio.run(cluster.provider.look())
     assert view.unrunnable == {}
-    assert view.warnings == ["It may add nodes by itself, so it is not checked which hardware profiles it can run."]
+    assert view.warnings == ["It can add nodes by itself, so its hardware profiles are not checked."]
 
 
 def test_a_dead_node_counts_for_nothing(cluster: Cluster, ray: FakeRay) -> None:
@@ -128,16 +128,16 @@ def test_a_dead_node_counts_for_nothing(cluster: Cluster, ray: FakeRay) -> None:
 @pytest.mark.parametrize(
     ("profile", "sentence"),
     [
-        ({"nodes": 2}, "It asks for 2 nodes, and a job of Ray's runs on one."),
-        ({"cpus": 9}, "It asks for 9 CPUs on a node; no node of this cluster has more than 8."),
+        ({"nodes": 2}, "It asks for 2 nodes, but a Ray job runs on one."),
+        ({"cpus": 9}, "It asks for 9 CPUs on one node, but no node of this cluster has more than 8."),
         (
             {"memory_mb": 70_000},
-            "It asks for 70,000 MB of memory on a node; no node of this cluster has more than 64000.",
+            "It asks for 70,000 MB of memory on one node, but no node of this cluster has more than 64000.",
         ),
-        ({"resources": {"h100": 1.0}}, "It asks for 1 h100 on a node; no node of this cluster has more than 0."),
+        ({"resources": {"h100": 1.0}}, "It asks for 1 h100 on one node, but no node of this cluster has more than 0."),
         (
             {"gpus": 1, "resources": {"a100": 1.0}},
-            "It asks for 1 GPU, 1 CPU, 1 a100 on a node; no node of this cluster has all of it.",
+            "It asks for 1 GPU, 1 CPU, 1 a100 on one node, but no node of this cluster has all of it.",
         ),
         ({"gpus": 2, "cpus": 8}, None),
     ],
@@ -152,14 +152,14 @@ def test_an_open_cluster_is_a_warning(cluster: Cluster, ray: FakeRay) -> None:
     ray.token = ""
     sentence = asyncio.run(cluster.provider.validate())
     assert sentence == (
-        "Ray 2.60.0: 1 node, 2 GPUs. gpu-x8: It asks for 8 GPUs on a node; no node of this cluster has more than 2. "
-        "It takes jobs from anybody who reaches its address: start Ray with RAY_AUTH_MODE=token."
+        "Ray 2.60.0: 1 node, 2 GPUs. gpu-x8: It asks for 8 GPUs on one node, but no node of this cluster has more "
+        "than 2. Anybody who can reach its address can run jobs on it. Start Ray with RAY_AUTH_MODE=token."
     )
 
 
 def test_another_service_is_no_ray(cluster: Cluster, ray: FakeRay) -> None:
     ray.instead = lambda method, path: as_json({"status": "ok"})
-    with pytest.raises(ProviderError, match="is no Ray dashboard"):
+    with pytest.raises(ProviderError, match="is not a Ray dashboard"):
         asyncio.run(cluster.provider.validate())
 
 

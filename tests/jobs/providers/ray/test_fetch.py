@@ -43,7 +43,7 @@ def test_a_cancelled_job_that_waits_says_that_the_cluster_will_end_it(cluster: C
     snapshot = cluster.fetch(replace(handle, cancel_requested_at=datetime.now(UTC)))
     assert snapshot.status == JobStatus.QUEUED
     assert snapshot.waiting_reason == (
-        "The cluster was asked to cancel, which it does as soon as it has room for the job."
+        "The cluster was asked to cancel the job. It does so once it has room for the job."
     )
 
 
@@ -72,12 +72,12 @@ def test_a_completed_job_is_billed_for_the_time_that_the_runner_saw(cluster: Clu
         (
             None,
             {"error_type": "JOB_ENTRYPOINT_COMMAND_ERROR", "driver_exit_code": 127},
-            "The node has no 'python3': set `python` of this provider to a Python of its nodes.",
+            "The node has no 'python3'. Set this provider's `python` to a Python of its nodes.",
         ),
         (
             None,
             {"error_type": "JOB_ENTRYPOINT_COMMAND_ERROR", "driver_exit_code": 2},
-            "The job ended with exit code 2 before its trainer began: sh: 1: exec: python3: not found",
+            "The job ended with exit code 2 before the trainer started: sh: 1: exec: python3: not found",
         ),
         (
             None,
@@ -112,7 +112,7 @@ def test_a_job_that_lost_its_node_fails_once_its_runner_had_its_grace(cluster: C
     snapshot = cluster.fetch(handle)
     assert (snapshot.status, snapshot.error_message) == (
         JobStatus.FAILED,
-        "The cluster lost the training: its node has died, or Ray itself was restarted (JOB_SUPERVISOR_ACTOR_DIED). "
+        "The cluster lost the training: its node died, or Ray was restarted (JOB_SUPERVISOR_ACTOR_DIED). "
         "The actor's node has died.",
     )
 
@@ -143,7 +143,7 @@ def test_a_job_that_the_cluster_does_not_know_is_lost_after_two_looks_a_minute_a
     late = cluster.fetch(a_minute_later(soon))
     assert (late.status, late.error_message) == (
         JobStatus.FAILED,
-        "The Ray cluster does not know the training any more: somebody deleted it there, or its head was restarted.",
+        "The Ray cluster no longer knows the training: it was deleted there, or the head node was restarted.",
     )
 
 
@@ -151,7 +151,7 @@ def test_a_cluster_that_was_made_anew_is_said(cluster: Cluster, ray: FakeRay) ->
     handle = missing(cluster, ray)
     ray.session = "session_2"
     assert cluster.fetch(handle).error_message == (
-        "The Ray cluster was made anew, without its earlier jobs: the training is lost."
+        "The training is lost: the Ray cluster was set up again without its earlier jobs."
     )
 
 
@@ -183,7 +183,7 @@ def test_a_lost_job_that_its_runner_ended_with_its_supervisor_has_failed(
     record_end(tmp_path / handle.external_id, exit_code=-15, stopped=True)
     snapshot = shared.fetch(handle)
     assert (snapshot.status, snapshot.billed_seconds) == (JobStatus.FAILED, 90.0)
-    assert (snapshot.error_message or "").startswith("The Ray cluster does not know the training any more")
+    assert (snapshot.error_message or "").startswith("The Ray cluster no longer knows the training")
     assert shared.fetch(replace(handle, cancel_requested_at=datetime.now(UTC))).status == JobStatus.CANCELLED
 
 
@@ -191,7 +191,7 @@ def test_a_job_that_somebody_else_stopped_says_so(cluster: Cluster, ray: FakeRay
     handle = cluster.submit()
     ray.run(handle.external_id, log_of(handle.external_id, b"saved\n", exit_code=0, stopped=True))
     ray.end(handle.external_id, "STOPPED")
-    assert cluster.fetch(handle).error_message == "Somebody stopped the job at the cluster itself."
+    assert cluster.fetch(handle).error_message == "The job was stopped at the cluster."
     asked = replace(handle, cancel_requested_at=datetime.now(UTC))
     assert cluster.fetch(asked).error_message is None
 
@@ -231,7 +231,7 @@ def test_a_job_that_ray_calls_running_for_ever_fails_with_its_node(cluster: Clus
     late = cluster.fetch(a_minute_later(replace(handle, metadata={**handle.metadata, **first.metadata})))
     assert (late.status, late.error_message) == (
         JobStatus.FAILED,
-        "The training's node has died, or Ray was restarted on it: the training is lost.",
+        "The training is lost: its node died, or Ray was restarted on it.",
     )
 
 

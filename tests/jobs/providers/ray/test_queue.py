@@ -158,7 +158,7 @@ def test_a_wrong_token_is_said_on_the_job_in_the_end(submit: MakeJob, ray: FakeR
         dispatch.run_pass()
     job = Job.objects.get()
     assert job.status == JobStatus.FAILED
-    assert (job.error_message or "").startswith("Ray lab refuses the token. It is wrong or has expired.")
+    assert (job.error_message or "").startswith("Ray lab refused the token. It is wrong or has expired.")
 
 
 def test_a_head_that_is_away_ends_no_job(submit: MakeJob, ray: FakeRay) -> None:
@@ -180,7 +180,7 @@ def test_a_job_that_its_cluster_forgot_fails_with_a_sentence_and_frees_its_slot(
     job = poll()
     assert (job.status, job.error_message) == (
         JobStatus.FAILED,
-        "The Ray cluster was made anew, without its earlier jobs: the training is lost.",
+        "The training is lost: the Ray cluster was set up again without its earlier jobs.",
     )
     assert QueueEntry.objects.get().status == "failed"
 

@@ -166,7 +166,7 @@ def test_a_node_without_our_python_is_a_sentence(ray: RayCluster) -> None:
     snapshot = cluster.ended(cluster.submit())
     assert (snapshot.status, snapshot.error_message) == (
         JobStatus.FAILED,
-        "The node has no 'python9': set `python` of this provider to a Python of its nodes.",
+        "The node has no 'python9'. Set this provider's `python` to a Python of its nodes.",
     )
 
 
@@ -178,19 +178,19 @@ def test_a_folder_that_the_node_does_not_see_is_a_sentence(
     cluster = on(ray, shared_folder=tmp_path)
     snapshot = cluster.ended(cluster.submit())
     assert snapshot.status == JobStatus.FAILED
-    assert (snapshot.error_message or "").startswith("The shared folder is not there on node ")
+    assert (snapshot.error_message or "").startswith("The shared folder is missing on node ")
 
 
 def test_a_wrong_token_is_a_sentence(ray: RayCluster) -> None:
-    assert "refuses the token" in str(Cluster(ray.address, token="5" * 64).refusal())
+    assert "refused the token" in str(Cluster(ray.address, token="5" * 64).refusal())
 
 
 def test_a_look_shows_the_nodes(ray: RayCluster) -> None:
     view = asyncio.run(on(ray).provider.look())
     assert [node.gpus for node in view.nodes] == [2]
     assert view.unrunnable == {
-        "h100": "It asks for 1 h100 on a node; no node of this cluster has more than 0.",
-        "gpu-x8": "It asks for 8 GPUs on a node; no node of this cluster has more than 2.",
+        "h100": "It asks for 1 h100 on one node, but no node of this cluster has more than 0.",
+        "gpu-x8": "It asks for 8 GPUs on one node, but no node of this cluster has more than 2.",
     }
     assert view.warnings == []
 

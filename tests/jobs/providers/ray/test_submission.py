@@ -80,7 +80,7 @@ def test_files_that_could_not_be_sent_created_nothing(cluster: Cluster, ray: Fak
 
 def test_a_wrong_token_says_what_to_do(ray: FakeRay) -> None:
     refusal = Cluster(ray.address, token="6" * 64).refusal()
-    assert str(refusal) == "Ray lab refuses the token. It is wrong or has expired. Set the cluster's present one."
+    assert str(refusal) == "Ray lab refused the token. It is wrong or has expired. Set the cluster's current token."
     assert mask_text(str(refusal)) == str(refusal)
     assert refusal.nothing_created
     assert not refusal.permanent  # the next attempt has the file's new one
@@ -88,7 +88,7 @@ def test_a_wrong_token_says_what_to_do(ray: FakeRay) -> None:
 
 def test_a_missing_token_says_what_to_do(ray: FakeRay) -> None:
     refusal = Cluster(ray.address, token="").refusal()
-    assert str(refusal) == "Ray lab wants a token. Set `token` or `token_file` of this provider."
+    assert str(refusal) == "Ray lab needs a token. Set this provider's `token` or `token_file`."
     assert mask_text(str(refusal)) == str(refusal)
 
 
@@ -96,13 +96,14 @@ def test_a_proxys_page_is_no_answer_of_ray(cluster: Cluster, ray: FakeRay) -> No
     ray.instead = lambda method, path: as_page(200)
     refusal = cluster.refusal()
     assert str(refusal) == (
-        "Ray lab answered 200 with a web page: its address leads to a proxy or another service, not to a Ray dashboard."
+        "Ray lab answered 200 with a web page: its address belongs to a proxy or another service, "
+        "not to a Ray dashboard."
     )
 
 
 def test_a_proxy_that_refuses_us_is_told_from_a_token(cluster: Cluster, ray: FakeRay) -> None:
     ray.instead = lambda method, path: as_page(403)
-    assert "behind a proxy that refuses us (403)" in str(cluster.refusal())
+    assert "behind a proxy that refuses this site (403)" in str(cluster.refusal())
 
 
 def test_a_redirection_is_not_followed(cluster: Cluster, ray: FakeRay) -> None:
@@ -120,7 +121,7 @@ def test_a_head_that_hangs_is_not_waited_for(cluster: Cluster, ray: FakeRay, mon
     monkeypatch.setattr(client, "TIMEOUT", replace_read(0.2))
     ray.instead = lambda method, path: pause(1.0)
     refusal = cluster.refusal()
-    assert str(refusal) == "Ray lab did not answer in time; its head may be hanging."
+    assert str(refusal) == "Ray lab did not answer in time. Its head node may be hanging."
 
 
 def replace_read(seconds: float) -> Any:

@@ -175,7 +175,7 @@ def test_the_configs_secrets_are_gone_at_the_end(node: Node) -> None:
 def test_a_marker_is_started_once(node: Node) -> None:
     node.run("print('first')")
     assert node.run("print('second')") == 75
-    assert node.sentence == "This submission was started before; it is not started twice.\n"
+    assert node.sentence == "This submission was already started. It is not started again.\n"
     assert node.log == b"first\n"
 
 
@@ -189,7 +189,7 @@ def test_a_folder_that_is_not_shared_is_a_sentence(node: Node) -> None:
     node.records.rmdir()
     assert node.run("print('up')") == 73
     assert node.marked("end")["error"] == (
-        f"The shared folder is not there on node {records.host_name()}: there is no {node.records}. "
+        f"The shared folder is missing on node {records.host_name()}: there is no {node.records}. "
         "Mount it there under the same path."
     )
 

@@ -60,10 +60,10 @@ def state(folder: SharedFolder, job: SlurmJob, *, asked: bool = False) -> Snapsh
         ("COMPLETED", COMPLETED, ""),
         ("OUT_OF_MEMORY", COMPLETED, ""),  # of a process beside it
         ("NODE_FAIL", COMPLETED, ""),
-        ("CANCELLED", CANCELLED, "The job was cancelled at the cluster, not here."),
+        ("CANCELLED", CANCELLED, "The job was cancelled at the cluster."),
         ("TIMEOUT", FAILED, "Slurm ended the job at its time limit of 90 minutes (TIMEOUT)."),
         ("DEADLINE", FAILED, "Slurm ended the job at its deadline (DEADLINE)."),
-        ("PREEMPTED", CANCELLED, "Slurm took the job's place for another one (PREEMPTED)."),
+        ("PREEMPTED", CANCELLED, "Slurm stopped the job in favor of another one (PREEMPTED)."),
     ],
 )
 def test_a_trainer_that_ended_well_in_a_job_that(
@@ -79,11 +79,11 @@ def test_a_trainer_that_ended_well_in_a_job_that(
     [
         ("FAILED", FAILED, "The job failed on n[1-2]: it ended with exit code 0 (FAILED)."),
         ("NODE_FAIL", FAILED, "A node of the job failed on n[1-2] (NODE_FAIL)."),
-        ("OUT_OF_MEMORY", FAILED, "The job needed more memory than it had asked for on n[1-2] (OUT_OF_MEMORY)."),
+        ("OUT_OF_MEMORY", FAILED, "The job needed more memory than it requested on n[1-2] (OUT_OF_MEMORY)."),
         ("BOOT_FAIL", FAILED, "The job's nodes could not be started on n[1-2] (BOOT_FAIL)."),
         ("TIMEOUT", FAILED, "Slurm ended the job at its time limit of 90 minutes (TIMEOUT)."),
-        ("CANCELLED", CANCELLED, "The job was cancelled at the cluster, not here."),
-        ("REVOKED", CANCELLED, "Another cluster of the federation has the job (REVOKED)."),
+        ("CANCELLED", CANCELLED, "The job was cancelled at the cluster."),
+        ("REVOKED", CANCELLED, "The job runs on another cluster of the federation (REVOKED)."),
         ("COMPLETED", COMPLETED, ""),
     ],
 )
@@ -160,20 +160,20 @@ def test_a_word_that_nobody_knows_changes_nothing(folder: SharedFolder) -> None:
     ("reason", "sentence"),
     [
         ("Resources", "The cluster waits for 1 GPU: Resources."),
-        ("Priority", "The cluster lets it wait, as other jobs of the cluster go first: Priority."),
-        ("None", "The cluster has not looked at it yet."),
+        ("Priority", "The cluster keeps the job waiting, as other jobs have priority: Priority."),
+        ("None", "The cluster has not considered the job yet."),
         (
             "QOSMaxGRESPerUser",
-            "The cluster lets it wait, as its account or quality of service is at a limit: QOSMaxGRESPerUser.",
+            "The cluster keeps the job waiting, as its account or quality of service is at a limit: QOSMaxGRESPerUser.",
         ),
         (
             "AssocGrpCpuLimit",
-            "The cluster lets it wait, as its account or quality of service is at a limit: AssocGrpCpuLimit.",
+            "The cluster keeps the job waiting, as its account or quality of service is at a limit: AssocGrpCpuLimit.",
         ),
-        ("DelayedByTheMoon", "The cluster lets it wait: DelayedByTheMoon."),
+        ("DelayedByTheMoon", "The cluster keeps the job waiting: DelayedByTheMoon."),
         (
             "ReqNodeNotAvail, UnavailableNodes:n[1-2]",
-            "The cluster lets it wait, as nodes that it needs are down or reserved: "
+            "The cluster keeps the job waiting, as nodes that it needs are down or reserved: "
             "ReqNodeNotAvail, UnavailableNodes:n[1-2].",
         ),
     ],

@@ -48,8 +48,8 @@ def test_a_wrong_key(slurm: SlurmCluster, tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"x" * 32)
     provider = slurm.provider(key=Secret(file=tmp_path / "key"))
     sentence = (
-        "Slurm refuses the token. It is made with the `key_file` of slurm-lab: that has to be the cluster's own "
-        "signing key, 'root' an account of the cluster, and the clocks of both must agree."
+        "Slurm refuses the token. The token is made with the `key_file` of slurm-lab. That file must be the cluster's "
+        "signing key, 'root' must be an account of the cluster, and both clocks must agree."
     )
     error = refusal(provider)
     assert (str(error), error.nothing_created, error.permanent) == (sentence, True, False)
@@ -84,7 +84,7 @@ def test_a_token_of_somebody_else(slurm: SlurmCluster, tmp_path: Path) -> None:
 
 def test_a_token_that_is_none(slurm: SlurmCluster, tmp_path: Path) -> None:
     provider = slurm.provider(key=Secret(), token=Secret("nonsense-of-a-token"))
-    assert "It is not one of this cluster's, or has expired. Make a new one" in validation(provider)
+    assert "It is not from this cluster, or has expired. Make a new one" in validation(provider)
     lost = slurm.provider(key=Secret(), token=Secret(file=tmp_path / "gone"))
     assert validation(lost) == "The `token_file` of slurm-lab can't be read: No such file or directory."
     locked_away = slurm.provider(key=Secret(file=tmp_path / "gone"))
@@ -162,7 +162,7 @@ OPENAPI = rb'{"paths":{"\/slurm\/v0.0.38\/ping":{}}}'
 def test_a_proxys_page(slurm: SlurmCluster, status: int) -> None:
     with proxy(status, HTML) as address:
         error = refusal(slurm.provider(address=address))
-    assert str(error) == f"{address} answered {status}, and not as Slurm does. Is it slurmrestd's address?"
+    assert str(error) == f"{address} answered {status}, but not as Slurm does. Is this slurmrestd's address?"
     assert error.nothing_created
 
 
@@ -185,7 +185,7 @@ def test_answers_that_make_no_sense_create_nothing_and_lose_nothing(slurm: Slurm
 
 def test_the_shared_folder_is_not_there(slurm: SlurmCluster, tmp_path: Path) -> None:
     provider = slurm.provider(shared_folder=tmp_path / "not-mounted")
-    sentence = "The shared folder is not there on this machine: mount it."
+    sentence = "The shared folder is missing on this machine. Mount it."
     assert str(refusal(provider)) == validation(provider) == sentence
     assert not (tmp_path / "not-mounted").exists()
 
@@ -203,7 +203,7 @@ def test_a_site_that_may_not_give_files_to_the_account(slurm: SlurmCluster) -> N
     finally:
         os.seteuid(0)
     assert str(caught.value) == (
-        "This site runs as 'nobody', and trainings run as 'root', who could not read their configs. "
+        "This site runs as 'nobody', but trainings run as 'root', who can't read their configs. "
         "Run the site as 'root', or set `user` to 'nobody'."
     )
 
@@ -259,8 +259,7 @@ def test_a_folder_that_the_node_does_not_see(slurm: SlurmCluster) -> None:
     snapshot = submit(slurm.provider("true", user="daemon", shared_folder=hidden / "shared")).ended()
     assert snapshot.status == JobStatus.FAILED
     assert snapshot.error_message == (
-        "n1 does not see the job's folder on the shared folder, or may not read it: the shared folder has to be "
-        "mounted there under the same path."
+        "n1 can't read the job's folder in the shared folder. Mount the shared folder there under the same path."
     )
 
 
@@ -269,7 +268,7 @@ def test_a_node_without_python(slurm: SlurmCluster) -> None:
     snapshot = submit(slurm.provider("true", python="no-such-python")).ended()
     assert snapshot.status == JobStatus.FAILED
     assert snapshot.error_message == (
-        "n1 has no Python: set the provider's `python` to a Python of 3.8 or newer there."
+        "n1 has no Python. Set the provider's `python` to a Python 3.8 or newer on the nodes."
     )
 
 
@@ -278,7 +277,7 @@ def test_a_python_that_is_none(slurm: SlurmCluster) -> None:
     snapshot = submit(slurm.provider("true", python="/bin/false")).ended()
     assert snapshot.status == JobStatus.FAILED
     assert (
-        snapshot.error_message == "The job failed on n1 before its trainer began: it ended with exit code 1 (FAILED)."
+        snapshot.error_message == "The job failed on n1 before the trainer started: it ended with exit code 1 (FAILED)."
     )
 
 
@@ -312,7 +311,7 @@ def test_another_account_trains_with_files_of_its_own(slurm: SlurmCluster) -> No
 def test_a_partition_that_does_not_exist(slurm: SlurmCluster) -> None:
     error = refusal(slurm.provider(profile=HardwareProfile("x", partition="h1000")))
     assert str(error) == (
-        "Slurm refused: Invalid partition name specified. The profile's `partition` is none of this cluster's."
+        "Slurm refused: Invalid partition name specified. The profile's `partition` does not exist on this cluster."
     )
     assert error.permanent
     assert error.nothing_created
@@ -321,7 +320,7 @@ def test_a_partition_that_does_not_exist(slurm: SlurmCluster) -> None:
 def test_an_account_without_the_right(slurm: SlurmCluster) -> None:
     error = refusal(slurm.provider(profile=HardwareProfile("x", partition="theirs"), user="daemon"))
     assert "Slurm refused: User's group not permitted to use this partition." in str(error)
-    assert "The account of `user` is in no group that may use the profile's partition." in str(error)
+    assert "The account `user` is in no group that can use the profile's partition." in str(error)
     assert error.permanent
 
 
@@ -346,10 +345,12 @@ def test_a_job_that_slurm_takes_with_an_error_is_one_that_waits(slurm: SlurmClus
         training = submit(slurm.provider(profile=HardwareProfile("x", nodes=2)))
         assert training.first.status == JobStatus.QUEUED
         assert training.first.waiting_reason == (
-            "The cluster lets it wait: Required node not available (down, drained or reserved)."
+            "The cluster keeps the job waiting: Required node not available (down, drained or reserved)."
         )
         reason = wait_until(lambda: training.seen(JobStatus.QUEUED).waiting_reason)
-        assert str(reason).startswith("The cluster lets it wait, as nodes that it needs are down or reserved: ReqNode")
+        assert str(reason).startswith(
+            "The cluster keeps the job waiting, as nodes that it needs are down or reserved: ReqNode"
+        )
         view = asyncio.run(training.provider.look())
         assert "n1 is idle+drain: for a test." in view.warnings
         assert [node.is_usable for node in view.nodes] == [False, True]

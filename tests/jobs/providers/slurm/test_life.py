@@ -118,4 +118,4 @@ def test_a_cancellation_at_the_cluster_says_so(slurm: SlurmCluster) -> None:
     slurm.call("DELETE", f"/job/{training.number}")
     snapshot = training.ended()
     assert snapshot.status == JobStatus.CANCELLED
-    assert snapshot.error_message == "The job was cancelled at the cluster, not here."
+    assert snapshot.error_message == "The job was cancelled at the cluster."

@@ -141,7 +141,7 @@ def test_jobs_that_slurm_has_forgotten_are_told_by_their_records(own_slurm: Slur
     os.utime(killed.folder / "train.log", (0, 0))
     snapshot = killed.ended()
     assert snapshot.status == JobStatus.FAILED
-    assert "Slurm does not know the job any more, and nothing was left" in str(snapshot.error_message)
+    assert "Slurm no longer knows the job, which left no record of how it ended" in str(snapshot.error_message)
     found = asyncio.run(well.provider.find_by_marker([well.spec.marker]))
     assert found[well.spec.marker].status == JobStatus.COMPLETED
     assert submit(well.provider, well.spec).first.status == JobStatus.COMPLETED

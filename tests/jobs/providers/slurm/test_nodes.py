@@ -37,33 +37,33 @@ H100 = HardwareProfile("h100", partition="gpu", gpus=1, gpu_type="h100")
         (HardwareProfile("long", time_limit_minutes=600), ""),
         (
             replace(H100, gpus=9),
-            "It asks for 9 GPUs of type h100 on a node; no node of partition gpu has more than 8.",
+            "It asks for 9 GPUs of type h100 on one node, but no node of partition gpu has more than 8.",
         ),
         (
             replace(H100, partition=""),
-            "It asks for 1 GPU of type h100 on a node; no node of partition main has more than 0.",
+            "It asks for 1 GPU of type h100 on one node, but no node of partition main has more than 0.",
         ),
-        (replace(H100, nodes=2), "It asks for 2 nodes; partition gpu has 1 with what it asks for."),
+        (replace(H100, nodes=2), "It asks for 2 nodes, but partition gpu has only 1 with what it asks for."),
         (
             HardwareProfile("typo", partition="gpus"),
             "There is no partition 'gpus' on this cluster; it has gpu, main.",
         ),
         (
             HardwareProfile("x", cpus=65, partition="main,gpu"),
-            "It asks for 65 CPUs on a node; no node of partitions main, gpu has more than 64.",
+            "It asks for 65 CPUs on one node, but no node of partitions main, gpu has more than 64.",
         ),
         (
             HardwareProfile("x", memory_mb=128_001),
-            "It asks for 128001 MB of memory on a node; no node of partition main has more than 128000.",
+            "It asks for 128001 MB of memory on one node, but no node of partition main has more than 128000.",
         ),
         (HardwareProfile("x", time_limit_minutes=601), "It asks for 601 minutes; partition main allows 600."),
         (
             HardwareProfile("x", partition="gpu", gpus=3, gpu_type="a100"),
-            "It asks for 3 GPUs of type a100 on a node; no node of partition gpu has more than 2.",
+            "It asks for 3 GPUs of type a100 on one node, but no node of partition gpu has more than 2.",
         ),
         (
             HardwareProfile("x", partition="gpu", gpus=8, memory_mb=100_000, cpus=33, nodes=2),
-            "It asks for 2 nodes; partition gpu has 1 with what it asks for.",
+            "It asks for 2 nodes, but partition gpu has only 1 with what it asks for.",
         ),
     ],
 )
@@ -104,7 +104,7 @@ def test_a_look_at_a_real_cluster(slurm: SlurmCluster) -> None:
     assert view.version == "22.05.8"
     node = Node("n1", "idle", True, CPUS, MEMORY_MB, GPUS, GPUS, {"h100": float(GPUS)})
     assert list(view.nodes) == [node, replace(node, name="n2")]
-    reason = "It asks for 8 GPUs on a node; no node of partition main has more than 2."
+    reason = "It asks for 8 GPUs on one node, but no node of partition main has more than 2."
     assert (view.unrunnable, list(view.warnings)) == ({"h100-x8": reason}, [])
     assert asyncio.run(provider.validate()) == (
         f"Slurm 22.05.8 takes jobs of root. 2 of 2 nodes can be used, with 4 GPUs. h100-x8: {reason}"

@@ -120,7 +120,7 @@ def test_a_job_that_waits_has_an_empty_log(slurm: SlurmCluster) -> None:
 
 def test_a_job_made_at_the_cluster_has_its_log_there(slurm: SlurmCluster) -> None:
     foreign = Handle("0" * 26, "12-1795919785")
-    with pytest.raises(ProviderError, match="made at the cluster itself; its log is there"):
+    with pytest.raises(ProviderError, match="created at the cluster; its log is there"):
         asyncio.run(slurm.provider("true").read_log(foreign))
 
 
