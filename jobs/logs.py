@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.db.models import Q
 from django.utils import timezone
 
-from cloudtrain_site.database.batches import delete_in_batches
 from cloudtrain_site.database.fast_sql import insert, update_if
 from cloudtrain_site.database.unit_of_work import joined_unit
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
 from jobs.configs.secrets import scrubber_of, without_secrets
-from jobs.models import Job, KeptCurves, LogPiece
+from jobs.models import Job, LogPiece
 from jobs.providers import deletes_logs, get_provider
 from jobs.providers.base import Handle, LogSlice, ProviderError, Snapshot
 from jobs.statuses import TERMINAL
@@ -158,16 +157,3 @@ def stop_capture(job: Job) -> None:
 
 def last_lines(text: str, count: int) -> str:
     return "".join(text.splitlines(keepends=True)[-count:])
-
-
-def remove_old(before: datetime, until: float) -> int:
-    """Delete our copies of the logs of jobs that ended before that, see `extensions.Kept`. Returns of how many jobs."""
-    ended = Job.objects.filter(status__in=TERMINAL, completed_at__lt=before, log_size__gt=0, log_due_at=None)
-    return delete_in_batches(ended.order_by("completed_at"), until=until, delete=_delete_copies)
-
-
-def _delete_copies(job_ids: Sequence[str]) -> int:
-    """Delete them. Without its size, a log counts as complete though nothing of it is left."""
-    LogPiece.objects.filter(job__in=job_ids).delete()
-    KeptCurves.objects.filter(job__in=job_ids).delete()
-    return Job.objects.filter(pk__in=job_ids).update(log_size=0)

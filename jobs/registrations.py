@@ -68,8 +68,9 @@ def register_all() -> None:
         order=35,
     )
     site.kept.register("deliveries", site.Kept("webhook deliveries", "jobs.webhooks.inbox.trim"))
-    site.kept.register("logs", site.Kept("logs", "jobs.logs.remove_old"))
+    site.kept.register("logs", site.Kept("logs", "jobs.retention.logs.remove_old"))
     site.kept.register("uploads", site.Kept("unused datasets", "jobs.datasets.store.remove_unused"))
+    site.kept.register("jobs", site.Kept("ended jobs", "jobs.retention.ended_jobs.remove_old"))
     site.kept.register("outputs", site.Kept("results of trainings", "jobs.outputs.retention.run", always=True))
     site.watchers.register("local trainings", site.Watcher("jobs.tasks.watch_local_trainings", seconds=0.2))
     site.request_limits.register(

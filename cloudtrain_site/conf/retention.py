@@ -19,7 +19,9 @@ class Retention:
 
     #: What changes of rights, rules, limits, keys and settings left on record.
     audit: timedelta | None = None
-    #: The site's copies of the logs of ended jobs, from providers that delete theirs.
+    #: Ended jobs, with all that belongs to them but their costs.
+    jobs: timedelta | None = None
+    #: The logs of ended jobs: our copies, and the files of trainings on this machine and on Slurm.
     logs: timedelta | None = None
     #: What providers' webhooks sent.
     deliveries: timedelta | None = timedelta(days=30)
@@ -43,6 +45,11 @@ class Retention:
     tasks: timedelta | None = timedelta(days=1)
     #: Runs of background loops.
     loop_runs: timedelta | None = timedelta(days=1)
+
+    @property
+    def results(self) -> timedelta | None:
+        """How long what ended trainings wrote is kept in effect: no longer than the jobs, which lead to it."""
+        return min((period for period in (self.outputs, self.jobs) if period is not None), default=None)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Retention:

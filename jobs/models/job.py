@@ -110,6 +110,8 @@ class Job(Lineage, Stateful):
     log_size = models.PositiveBigIntegerField(default=0)
     log_fetched_at = models.DateTimeField(null=True)
     log_due_at = models.DateTimeField(null=True)
+    #: Of a log that is a file, see retention/logs.py: since when that is gone.
+    log_removed_at = models.DateTimeField(null=True, editable=False)
 
     #: The upper end, by which rules go; the lower end; and what both are from, as a sentence.
     estimated_cost_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True)

@@ -103,7 +103,7 @@ def _of_organization(items: Sequence[Stored], rules: Retention, now: datetime) -
     for item in items:
         if item.is_pinned:
             continue
-        if rules.outputs is not None and item.ended_at + rules.outputs - rules.announced <= now:
+        if rules.results is not None and item.ended_at + rules.results - rules.announced <= now:
             found[item.job_id] = Cause.AGE
         elif excess > 0:
             found[item.job_id] = Cause.SIZE
@@ -131,8 +131,8 @@ def _announce(job_id: str, cause: Cause, rules: Retention, now: datetime) -> Non
         if row.pinned_at is not None or row.begun_at is not None:
             return
         remove_at = now + rules.announced
-        if cause == Cause.AGE and rules.outputs is not None and row.job.completed_at is not None:
-            remove_at = max(remove_at, row.job.completed_at + rules.outputs)
+        if cause == Cause.AGE and rules.results is not None and row.job.completed_at is not None:
+            remove_at = max(remove_at, row.job.completed_at + rules.results)
         row.remove_at, row.cause = remove_at, cause
         row.save(update_fields=["remove_at", "cause"])
         what = f"{taken_by(row)} will be removed on {remove_at:%-d %b %Y}: {WHY[cause]}"

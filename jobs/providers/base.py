@@ -243,6 +243,14 @@ class Inspects(Protocol):
 
 
 @runtime_checkable
+class KeepsLogFiles(Protocol):
+    """A provider whose trainings' logs are files that this machine may see, and that nobody else removes."""
+
+    def remove_log(self, handle: Handle) -> bool:
+        """Remove the log of an ended training. False: its folder is not here. Raises ProviderError."""
+
+
+@runtime_checkable
 class KeepsOutput(Protocol):
     """A provider whose trainings write into a folder that this machine may see."""
 

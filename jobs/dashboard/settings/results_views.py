@@ -38,8 +38,8 @@ def _rules() -> list[str]:
     """Return what the operator set, as sentences; none: everything stays."""
     settings = config_in_force().retention
     found = []
-    if settings.outputs is not None:
-        found.append(f"The results of a run are kept for {as_text(settings.outputs)} from its end on.")
+    if settings.results is not None:
+        found.append(f"The results of a run are kept for {as_text(settings.results)} from its end on.")
     if settings.outputs_gb is not None:
         found.append(f"Each organization keeps {settings.outputs_gb:,} GB at most: its oldest runs go first.")
     if settings.checkpoints is not None:

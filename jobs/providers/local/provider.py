@@ -265,6 +265,15 @@ class LocalProvider:
             folder.remove(state.start.marker if state.start else "")
             log.stop_following(folder.log)
 
+    def remove_log(self, handle: Handle) -> bool:
+        folder = JobFolder(self.jobs, handle.external_id)
+        with disk_errors():
+            if not folder.exists() or folder.path.is_symlink():
+                return False
+            folder.log.unlink(missing_ok=True)
+        log.stop_following(folder.log)
+        return True
+
     def _validate(self) -> str:
         local_command.check(self.command)
         if records.start_time(os.getpid()) is None:

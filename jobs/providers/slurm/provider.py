@@ -251,6 +251,18 @@ class SlurmProvider:
                 log.stop_following(folder.log)
             dataset.remove(self.shared / DATASETS, handle.job_id)
 
+    def remove_log(self, handle: Handle) -> bool:
+        if not identity.is_ours(handle):
+            return False
+        folder = SharedFolder(self.shared, handle.external_id)
+        with folder_errors():
+            shared.require_ours(self.shared)
+            if not folder.exists() or folder.path.is_symlink():
+                return False
+            folder.log.unlink(missing_ok=True)
+        log.stop_following(folder.log)
+        return True
+
     async def stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
         return await asyncio.to_thread(self._stage, transfer, progress)
 

@@ -110,6 +110,9 @@ def test_the_log_is_read_by_offset_while_it_grows(slurm: SlurmCluster) -> None:
     rest = read(training, first.end)
     assert (rest.text, rest.complete) == ("café � end\n", True)
     assert read(training, 4, 3).text.startswith("two")
+    assert training.provider.remove_log(training.handle)
+    assert (read(training).text, (training.folder / "train.log").exists()) == ("", False)
+    assert not training.provider.remove_log(Handle("0" * 26, "12-1795919785")), "it was made at the cluster itself"
 
 
 def test_a_job_that_waits_has_an_empty_log(slurm: SlurmCluster) -> None:

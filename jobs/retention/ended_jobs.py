@@ -1,0 +1,106 @@
+"""The removal of old jobs with all that belongs to them, but for what their costs are proven by.
+
+A job's row stays, empty and deleted: the entries of the ledger point to it, its number is not given again, and a
+training that its provider still lists is not discovered as a new one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db.models import CASCADE, Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce, Now
+
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from jobs.maintenance import remove_files
+from jobs.models import Job, JobAccount, JobEvent, OutputFetch, StoredOutput, WebhookDelivery
+from jobs.outputs.measuring import measure
+from jobs.providers.base import ProviderError
+from jobs.statuses import TERMINAL
+
+logger = logging.getLogger("simpletuner.cloud.jobs")
+
+#: With their histories some hundred rows: a transaction of a few milliseconds.
+BATCH = 20
+#: They say that a training's results were measured and fetched: without them that would begin anew.
+STAYS: tuple[type[Any], ...] = (StoredOutput, OutputFetch)
+EMPTY: dict[str, Any] = {
+    **{name: {} for name in ("config", "metadata")},
+    **dict.fromkeys(("sealed", "webhook_url", "tracker_run_name", "error_message", "output_url", "sync_error"), ""),
+    **dict.fromkeys(("note", "error_line", "stage", "last_log", "provider_waiting_reason", "estimate_source")),
+    **dict.fromkeys(("log_due_at", "training_kind", "seconds_per_step")),
+    "dataloader_config": [],
+    "cancel_requested_by": "",
+    "log_size": 0,
+}
+
+
+def remove_old(before: datetime, until: float) -> int:
+    """Remove jobs that ended before that, see `extensions.Kept`. Returns how many.
+
+    One whose results are still here stays until they are gone: they are announced, may be pinned, and take no longer
+    than jobs are kept. So does one whose cost is not settled.
+    """
+    removed, last, failing = 0, "", set[str]()
+    while time.monotonic() < until:
+        ids = list(_due(before).filter(pk__gt=last).values_list("pk", flat=True)[:BATCH])
+        if not ids:
+            break
+        last = ids[-1]
+        removed += _remove(ids, failing)
+    return removed
+
+
+def _due(before: datetime) -> QuerySet[Job]:
+    of_job = {"job": OuterRef("pk")}
+    has_history = Exists(JobEvent.objects.filter(**of_job))  # its last part that goes, in one transaction with the rest
+    has_results = Exists(StoredOutput.objects.filter(**of_job, size__gt=0))
+    gets_results = Exists(OutputFetch.objects.filter(**of_job, status=OutputFetch.Status.PENDING))
+    costs_on = Exists(JobAccount.objects.filter(Q(settled_at=None) | Q(held__gt=0), **of_job))
+    due = Job.objects.filter(has_history, status__in=TERMINAL, completed_at__lt=before)
+    return due.exclude(has_results).exclude(gets_results).exclude(costs_on).order_by("pk")
+
+
+def _remove(ids: Sequence[str], failing: set[str]) -> int:
+    """Remove these jobs: first from every list, then their files, then their rows. The next run continues a killed one.
+
+    `failing` collects the providers that can't remove files now; their jobs wait for another run.
+    """
+    jobs = Job.objects.filter(pk__in=ids).exclude(provider__in=failing).select_related("dataset")
+    jobs = jobs.defer("config", "dataloader_config")
+    without_results = [job for job in jobs if not measure(job) or not _has_results(job)]
+    Job.objects.filter(pk__in=[job.pk for job in without_results]).update(deleted_at=Coalesce(F("deleted_at"), Now()))
+    cleared = []
+    for job in without_results:
+        job.refresh_from_db(fields=["deleted_at"])
+        if job.provider not in failing and _files_are_gone(job):
+            cleared.append(job.pk)
+        else:
+            failing.add(job.provider)
+    with unit_of_work():
+        return _empty(cleared)
+
+
+def _has_results(job: Job) -> bool:
+    return StoredOutput.objects.filter(pk=job.pk, size__gt=0).exists()
+
+
+def _files_are_gone(job: Job) -> bool:
+    try:
+        return remove_files(job)
+    except ProviderError:
+        return False
+
+
+def _empty(ids: Collection[str]) -> int:
+    """Delete what would go with these jobs' rows, whichever room it is of, and empty the rows."""
+    for relation in Job._meta.related_objects:
+        model: Any = relation.related_model
+        if relation.on_delete is CASCADE and model not in STAYS:
+            model._default_manager.filter(**{f"{relation.field.name}__in": ids}).delete()
+    WebhookDelivery.objects.filter(job__in=ids).delete()
+    return Job.objects.filter(pk__in=ids, status__in=TERMINAL).update(**EMPTY)
