@@ -25,6 +25,7 @@ import httpx
 
 from bench.ending import end_as_by_ctrl_c
 from bench.limits import NONE_REACHED
+from examples.clusters.processes import kill_all
 from tests.servers import free_port
 
 T = TypeVar("T")
@@ -101,13 +102,16 @@ class Stack:
         return len(list(self.folder.glob("cloudtrain-signs-*/*.idle"))) >= 2
 
     def stop(self) -> None:
-        """Ctrl-C, and whatever still trains."""
+        """End the stack as Ctrl-C does, and then its trainings, which outlive it."""
+        from tests.jobs.providers.local.trainings import processes_of
+
         self.process.send_signal(signal.SIGINT)
         try:
             self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        kill_all(lambda: list(processes_of(self.folder / "jobs")))
 
 
 @contextmanager
