@@ -6,10 +6,9 @@ The embedded default serves a lead whose organization has most of the jobs. Page
 browsers that have nothing of it yet and in one that has it cached; to stay below: half a second. Storm: this process,
 one beside the web server's and the browser's, moves fifty listed jobs through their lives, by the verbs that the
 dispatcher and the poller use: half of the news are changes of status, half are progress; for the approvals, fifty
-requests are rejected and come anew. The page's
-thread may not work for 50 ms at one go, by its own clock, which runs only while it works: what the wall's clock adds is
-due to whoever else needs the cores. At the end the list must say what the database says. The baseline is the naive
-page, which fetches all of it anew with each event (htmx).
+requests are rejected and submitted anew. The page's thread may not work for 50 ms at one go, by its own clock, which
+runs only while it works: the wall's clock counts the work of others on these cores too. At the end the list must say
+what the database says. The baseline is the naive page, which fetches all of it anew with each event (htmx).
 
 A headless browser paints without a graphics card: what its compositor does on a desktop's card is done here by the same
 cores that run the server and the storm. A frame that is short here is short there. `--marks` prints what the longest
@@ -20,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import sys
 import time
@@ -29,9 +27,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.bench_pages import make_jobs
+from bench.browser import chromium, context_of
 from bench.stack import Figure, Stack, StackError, percentile, print_table, running_stack
 from bench.storm import LISTED, Life, make_lives, make_requests, pause_queue, storm
-from tests.servers import find_binary
 
 PAINT_MS = 500
 FRAME_MS = 50
@@ -69,7 +67,7 @@ WATCH = """() => {
     return seen;
   };
 }"""
-#: As a page does that knows nothing of rows.
+#: Makes the page a naive one, which fetches its live part anew with each event.
 NAIVE = """async ([script, part]) => {
   document.querySelectorAll("[data-live]").forEach((one) => one.removeAttribute("data-live"));
   const { onEvent } = await import(script);
@@ -86,7 +84,7 @@ class Seen:
 
     frames: list[float]
     long: list[dict[str, Any]]
-    #: To the document; to the server.
+    #: Changes to the document, and requests to the server.
     changes: int
     requests: int
     events: int = 0
@@ -95,7 +93,7 @@ class Seen:
     task: float = 0.0
     #: From the last event to a page that says what the database says, in milliseconds.
     behind: float = 0.0
-    #: Of the page's main thread, in seconds.
+    #: For how long the page's main thread worked, in seconds.
     work: float = 0.0
 
 
@@ -104,7 +102,7 @@ class Scene:
     """A page in a storm."""
 
     address: str
-    #: What the naive page fetches anew.
+    #: The live part, which the naive page fetches anew.
     part: str
     make: Callable[[random.Random], list[Life]]
 
@@ -120,14 +118,7 @@ SCENES = {
 
 
 def new_context(browser: Any, stack: Stack) -> Any:
-    from django.contrib.auth.models import User
-
-    from tests.web import session_cookies
-
-    context = browser.new_context(base_url=stack.url, viewport=WINDOW)
-    cookies = session_cookies(User.objects.get(username="lea"))
-    context.add_cookies([{"name": n, "value": v, "url": stack.url} for n, v in cookies.items()])
-    return context
+    return context_of(browser, stack, "lea", viewport=WINDOW)
 
 
 def paint(context: Any, address: str) -> tuple[float, float]:
@@ -152,7 +143,7 @@ def pages() -> dict[str, str]:
 
 
 def paints(browser: Any, stack: Stack, loads: int) -> Iterator[Figure]:
-    """Of cold loads, each in a browser of its own, and of as many warm ones in one that was here before."""
+    """Yield the paints of cold loads, each in a browser of its own, and of as many warm ones in one browser."""
     for name, address in pages().items():
         cold = []
         for _ in range(loads):
@@ -184,7 +175,7 @@ def open_page(browser: Any, stack: Stack, scene: Scene, *, naive: bool) -> Any:
 
 
 class Clock:
-    """How long the page's main thread has worked, by its own clock: beside others on the machine, the wall's lies."""
+    """How long the page's main thread has worked, by its own clock, which counts nobody else's work."""
 
     def __init__(self, page: Any) -> None:
         self._session = page.context.new_cdp_session(page)
@@ -272,15 +263,12 @@ def show_marks(seen: Seen) -> None:
 
 
 def figures(stack: Stack, options: argparse.Namespace) -> Iterator[Figure]:
-    from playwright.sync_api import sync_playwright
-
     from cloudtrain_site.tasks import refresh_statistics
 
     pause_queue()
     make_jobs(options.jobs)
     refresh_statistics()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_binary("chromium"), args=["--no-sandbox"])
+    with chromium() as browser:
         print(f"Chromium {browser.version}, {options.jobs:,} jobs")
         yield from paints(browser, stack, options.loads)
         quiet = watch_nothing(browser, stack)
@@ -291,7 +279,6 @@ def figures(stack: Stack, options: argparse.Namespace) -> Iterator[Figure]:
             yield from of_storm(name, ours, naive, options)
             if options.marks:
                 show_marks(ours)
-        browser.close()
 
 
 def of_storm(name: str, ours: Seen, naive: Seen, options: argparse.Namespace) -> Iterator[Figure]:
@@ -320,7 +307,6 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=20)
     parser.add_argument("--marks", action="store_true")
     options = parser.parse_args()
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright's calls run inside an event loop
     with running_stack(settings={"background": {"job_status_polling": {"enabled": False}}}) as stack:
         found = []
         for figure in figures(stack, options):

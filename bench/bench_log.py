@@ -11,14 +11,13 @@ making to its layout, without the time to fetch it. `--marks` prints when each r
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
+from bench.browser import chromium, context_of
 from bench.stack import Figure, Stack, print_table, running_stack
-from tests.servers import find_binary
 
 TARGET_MS = 1000
 FRAME_MS = 100
@@ -73,12 +72,9 @@ def make_job(user: Any, size: int) -> str:
     return job.pk
 
 
-def open_log(browser: Any, stack: Stack, user: Any, job_id: str, *, marks: bool) -> tuple[float, float, float, float]:
+def open_log(browser: Any, stack: Stack, job_id: str, *, marks: bool) -> tuple[float, float, float, float]:
     """Milliseconds to the first lines, to the last one, of the longest frame, and of the text as one element."""
-    from tests.web import session_cookies
-
-    context = browser.new_context(base_url=stack.url, viewport={"width": 1280, "height": 800})
-    context.add_cookies([{"name": n, "value": v, "url": stack.url} for n, v in session_cookies(user).items()])
+    context = context_of(browser, stack, "alice", viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.goto(f"/jobs/{job_id}", wait_until="commit")
     first = page.wait_for_function(FIRST_SEEN).json_value()
@@ -93,15 +89,11 @@ def open_log(browser: Any, stack: Stack, user: Any, job_id: str, *, marks: bool)
 
 def figures(stack: Stack, megabytes: float, rounds: int, *, marks: bool) -> Iterator[Figure]:
     from django.contrib.auth.models import User
-    from playwright.sync_api import sync_playwright
 
     stack.make_member("alice", "researcher")
-    user = User.objects.get(username="alice")
-    job_id = make_job(user, int(megabytes * 1_000_000))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_binary("chromium"), args=["--no-sandbox"])
-        found = [open_log(browser, stack, user, job_id, marks=marks) for _ in range(rounds)]
-        browser.close()
+    job_id = make_job(User.objects.get(username="alice"), int(megabytes * 1_000_000))
+    with chromium() as browser:
+        found = [open_log(browser, stack, job_id, marks=marks) for _ in range(rounds)]
     first, last, longest, as_one = (median(times) for times in zip(*found, strict=True))
     yield Figure(f"{megabytes:g} MB of log, its first lines in view", first, "ms")
     yield Figure(f"{megabytes:g} MB of log, its last line in view", last, "ms", target=TARGET_MS)
@@ -115,7 +107,6 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--marks", action="store_true")
     options = parser.parse_args()
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright's calls run inside an event loop
     with running_stack() as stack:
         found = list(figures(stack, options.megabytes, options.rounds, marks=options.marks))
     return print_table("The log on a job's page; medians", found)

@@ -27,8 +27,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.browser import chromium, context_of
 from bench.stack import Figure, Stack, StackError, print_table, running_stack
-from tests.servers import find_binary, free_port, wait_for_port
+from tests.servers import free_port, wait_for_port
 
 LIST_MS, SCREEN_MS, MAX_REQUESTS, GROWTH_MB = 200, 1000, 40, 50
 LEAST_OF_NGINX = 0.5
@@ -132,20 +133,16 @@ def _took(act: Any) -> float:
 
 
 def gallery(stack: Stack, pictures: int) -> Iterator[Figure]:
-    from playwright.sync_api import sync_playwright
-
     unseen = make_unseen(stack, pictures)
     job, output = make_job(stack, "many-pictures")
     names = paint(output, pictures)
     end(job, stack)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_binary("chromium"), args=["--no-sandbox"])
+    with chromium() as browser:
         visit(browser, stack, unseen)  # so that the site and the browser have done all of it once
         first, requests = visit(browser, stack, job)
         later = [visit(browser, stack, job) for _ in range(5)]
         unprepared, _ = visit(browser, stack, make_unseen(stack, pictures))
         naive = visit_naive(browser, stack, job, names)
-        browser.close()
     yield Figure(f"{pictures} pictures, first screen, first visit ever", first, "ms", naive, SCREEN_MS)
     yield Figure("the same while it trains, nothing prepared", unprepared, "ms", naive)
     yield Figure("the same on a later visit: median", median(took for took, _ in later), "ms", naive, SCREEN_MS)
@@ -186,22 +183,8 @@ def paint(output: Path, pictures: int) -> list[str]:
     return names
 
 
-def open_browser(browser: Any, stack: Stack) -> Any:
-    """A page of a browser that has nothing cached, signed in."""
-    from django.conf import settings
-    from django.contrib.auth.models import User
-    from django.test import Client
-
-    client = Client()
-    client.force_login(User.objects.get(username="rachel"))
-    context = browser.new_context(viewport=WINDOW)
-    session = client.cookies[settings.SESSION_COOKIE_NAME].value
-    context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": stack.url}])
-    return context.new_page()
-
-
 def visit(browser: Any, stack: Stack, job: Any) -> tuple[float, int]:
-    page = open_browser(browser, stack)
+    page = context_of(browser, stack, "rachel", viewport=WINDOW).new_page()
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.goto(f"{stack.url}/jobs/{job.pk}/results", wait_until="commit")
@@ -213,7 +196,7 @@ def visit(browser: Any, stack: Stack, job: Any) -> tuple[float, int]:
 
 
 def visit_naive(browser: Any, stack: Stack, job: Any, names: list[str]) -> float:
-    page = open_browser(browser, stack)
+    page = context_of(browser, stack, "rachel", viewport=WINDOW).new_page()
     page.goto(f"{stack.url}/jobs/{job.pk}", wait_until="load")
     took = float(page.evaluate(NAIVE, [f"/api/cloud/jobs/{job.pk}/outputs/{name}" for name in names]))
     page.context.close()
@@ -301,7 +284,6 @@ def main() -> int:
         rest = [f"--files={options.files}", f"--pictures={options.pictures}", f"--gigabytes={options.gigabytes}"]
         again = [sys.executable, "-m", "bench.bench_outputs", *rest]
         return max(subprocess.call([*again, f"--only={one}"]) for one in (",".join(chosen), "accelerated"))
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright's calls run inside an event loop
     os.environ.pop(LOCATION, None)
     if "accelerated" in chosen:
         os.environ[LOCATION] = "/files/"

@@ -12,7 +12,6 @@ complains of.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -20,19 +19,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.browser import chromium, context_of
 from bench.pictures import TEAMS, seed
 from bench.stack import Stack, running_stack
-from tests.servers import find_binary
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "screenshots" / "sweep"
 AXE = ROOT / "tests" / "browser" / "vendor" / "axe-core-4.14.1" / "axe.min.js"
 SITES = ("empty", "one", "three")
-#: What a page is loaded at, and what it is then made.
+#: The width at which a page is loaded, and the one that it gets then.
 SIZES = ((390, 320), (1280, 1920))
 HEIGHTS = {390: 844, 320: 640, 1280: 900, 1920: 1080}
 SHIFT = 0.02
-#: A page's own requests come after it: the log, the curves, the totals.
+#: A page that has loaded asks for more: the log, the curves, the totals.
 SETTLE_MS = 700
 #: Charts take the new width in the next frames.
 RESIZE_MS = 150
@@ -165,14 +164,9 @@ def pages() -> dict[str, str]:
 
 def look(browser: Any, stack: Stack, site: str, name: str, addresses: dict[str, str]) -> Iterator[str]:
     """Take the pictures of one person's pages, and say what is at fault."""
-    from django.contrib.auth.models import User
-
-    from tests.web import session_cookies
-
-    cookies = session_cookies(User.objects.get(username=name)) if name != "nobody" else {}
+    options = {"timezone_id": "Europe/Berlin", "reduced_motion": "reduce"}
     for first, other in SIZES:
-        context = browser.new_context(base_url=stack.url, timezone_id="Europe/Berlin", reduced_motion="reduce")
-        context.add_cookies([{"name": n, "value": v, "url": stack.url} for n, v in cookies.items()])
+        context = context_of(browser, stack, None if name == "nobody" else name, **options)
         page = context.new_page()
         complaints: list[str] = []
         page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)  # noqa: B023
@@ -222,13 +216,10 @@ def pages_of(site: str, name: str) -> dict[str, str]:
 
 
 def sweep(site: str, options: argparse.Namespace) -> int:
-    from playwright.sync_api import sync_playwright
-
     people = options.people.split(",") if options.people else ["nobody", LONER, *PEOPLE]
     faults = looked_at = 0
-    with running_stack() as stack, sync_playwright() as playwright:
+    with running_stack() as stack, chromium() as browser:
         make(site)
-        browser = playwright.chromium.launch(executable_path=find_binary("chromium"), args=["--no-sandbox"])
         for name in people:
             found = pages_of(site, name)
             addresses = {
@@ -240,7 +231,6 @@ def sweep(site: str, options: argparse.Namespace) -> int:
             for fault in look(browser, stack, site, name, addresses):
                 print(fault, flush=True)
                 faults += 1
-        browser.close()
     print(f"{site}: {looked_at} pages, {faults} faults. The pictures are in {PICTURES / site}.")
     return faults
 
@@ -251,7 +241,6 @@ def main() -> int:
     parser.add_argument("--people", default="")
     parser.add_argument("--pages", default="")
     options = parser.parse_args()
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright's calls run inside an event loop
     if options.site:
         return int(sweep(options.site, options) > 0)
     shutil.rmtree(PICTURES, ignore_errors=True)
