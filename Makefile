@@ -75,7 +75,7 @@ check-types: $(if $(shell command -v npm),$(TYPES)/node_modules/.installed)
 $(TYPES)/node_modules/.installed: $(TYPES)/package.json
 	cd $(TYPES) && npm install --no-package-lock --ignore-scripts --no-audit --no-fund --silent && touch node_modules/.installed || true
 
-# The pictures of the README, from data that it makes; half a minute of training is among them.
+# The pictures of the README, from data that it makes; some minutes of training are among them.
 pictures: install-dev
 	PYTHONPATH=. $(BIN)/python -m bench.pictures
 
