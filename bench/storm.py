@@ -23,7 +23,7 @@ class Life:
 
 
 def pause_queue(paused: bool = True) -> None:
-    """No job may start but by our hand; or, not `paused`, each again."""
+    """Pause the queue, so that no job starts by itself; with `paused=False` resume it."""
     from cloudtrain_site.states import SYSTEM, Source
     from queueing import operations
 
@@ -52,7 +52,7 @@ def make_lives(chance: random.Random) -> list[Life]:
 
 
 def steps_of(chance: random.Random) -> list[Callable[[Life], None]]:
-    """A life of eight events: four changes of status, four words of progress."""
+    """The steps of a life: four changes of status and four reports of progress."""
     from cloudtrain_site.states import Actor, Source, change_state
     from jobs import lifecycle
     from jobs.providers.base import Snapshot
@@ -117,7 +117,7 @@ def make_requests(_: random.Random) -> list[Life]:
 
 
 def storm(lives: list[Life], seconds: float, rate: float, chance: random.Random) -> float:
-    """One event after the other, `rate` a second. Returns for how long it went on."""
+    """Let one event after the other happen, `rate` a second. Returns for how many seconds."""
     began = time.monotonic()
     for number in range(int(seconds * rate)):
         time.sleep(max(0.0, began + number / rate - time.monotonic()))

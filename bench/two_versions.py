@@ -21,8 +21,8 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ import httpx
 from bench.ending import end_as_by_ctrl_c
 from examples.fake_replicate.process import FakeReplicateProcess
 from tests.servers import PostgresServer, free_port
+from tests.wait import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSION_0_1_0 = "6d320a2"
@@ -43,7 +44,7 @@ from queueing.models import QueueState
 limits = ("max_running", "max_running_per_user", "max_running_per_organization")
 QueueState.objects.update_or_create(pk=1, defaults=dict.fromkeys(limits, 500))
 """
-#: Of 0.1.0, and not needed by this version. Without it nothing but the page of the API lacks its style.
+#: 0.1.0 needs this package, and this version doesn't. With an empty one only the page of the API lacks its style.
 STUB = "drf_spectacular_sidecar"
 
 
@@ -56,7 +57,7 @@ class Site:
     """One version's `manage.py up`."""
 
     folder: Path
-    environment: dict[str, str]
+    environment: dict[str, str] = field(repr=False)
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -82,7 +83,19 @@ class Site:
                 stdout=output,
                 stderr=output,
             )
-        until(lambda: answers(f"http://127.0.0.1:{self.port}/api/cloud/health/ready"), "the site is ready")
+        wait_until(self.is_ready, PATIENCE_SECONDS)
+
+    def is_ready(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/api/cloud/health/ready", timeout=5).is_success
+        except httpx.HTTPError:
+            return False
+
+    def ledger_agrees(self) -> bool:
+        try:
+            return "agrees" in self.run("ledger", "--verify")
+        except TwoVersionsError:
+            return False
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -121,7 +134,7 @@ class Load:
                 approve_all(client, self)
 
     def ask(self, client: httpx.Client, who: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """Return the answer; empty for a refusal. A decision that the other site was quicker with is none (409)."""
+        """Return the answer; empty for a refusal. A 409 is not counted as lost: the other site has decided first."""
         try:
             answer = client.request(method, path, json=body, headers={"X-API-Key": self.keys[who]})
         except httpx.HTTPError as error:
@@ -138,25 +151,9 @@ def approve_all(client: httpx.Client, load: Load) -> None:
         load.ask(client, "bob", "POST", f"/api/approvals/{request['id']}/approve", {"reason": "bench"})
 
 
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).is_success
-    except httpx.HTTPError:
-        return False
-
-
-def until(condition: Callable[[], bool], goal: str) -> None:
-    """Return once it is so. Raises TwoVersionsError after a time, which names the goal."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TwoVersionsError(f"Not within {PATIENCE_SECONDS:.0f} s: {goal}.")
-        time.sleep(0.2)
-
-
 @contextmanager
 def older_version(commit: str) -> Iterator[Path]:
-    """Its files in a folder of their own."""
+    """Yield a folder with the files of that commit."""
     with tempfile.TemporaryDirectory(prefix="cloudtrain-older-") as folder:
         archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True)
         if archive.returncode:
@@ -176,7 +173,7 @@ def make_people(site: Site) -> dict[str, str]:
 
 
 def measure(commit: str, stack: ExitStack) -> list[str]:
-    """Run it. Returns what went wrong."""
+    """Run the bench. Returns what went wrong."""
     fake = stack.enter_context(FakeReplicateProcess.start("--script", "1,3", "--latency-ms", "20"))
     server = PostgresServer.start()
     stack.callback(server.stop)
@@ -227,23 +224,17 @@ def conclusions(first: Load, second: Load, fake: FakeReplicateProcess, newer: Si
             active = second.ask(client, "alice", "GET", "/api/cloud/jobs?limit=500")["jobs"]
             return {job["status"] for job in active} <= ENDED
 
-        until(have_ended, "all jobs have ended")
+        wait_until(have_ended, PATIENCE_SECONDS)
     trained = len(fake.predictions())
     wrong = first.lost + second.lost
     if trained > len(job_ids):
         wrong.append(f"{trained} trainings of {len(job_ids)} jobs")
-    until(lambda: "agrees" in verified(newer), "the ledger agrees")
+    with suppress(TimeoutError):  # what differs is said below
+        wait_until(newer.ledger_agrees, PATIENCE_SECONDS)
     for name, load in (("older", first), ("newer", second)):
         print(f"{name}: {len(load.job_ids)} jobs, answers {dict(load.statuses)}, lost {len(load.lost)}")
-    print(f"trainings: {trained}; {verified(newer).strip()}")
+    print(f"trainings: {trained}; {newer.run('ledger', '--verify').strip()}")
     return wrong
-
-
-def verified(site: Site) -> str:
-    try:
-        return site.run("ledger", "--verify")
-    except TwoVersionsError as error:
-        return str(error)
 
 
 def main() -> int:
@@ -254,7 +245,7 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             wrong = measure(options.since, stack)
-    except TwoVersionsError as error:
+    except (TwoVersionsError, TimeoutError) as error:
         wrong = [str(error)]
     for line in wrong[:20]:
         print(line)
