@@ -58,7 +58,7 @@ def _still_pending(request: ApprovalRequest, user: AnyUser | None) -> str:
     if own is None:
         return decision_objection(user, ApprovalRequest.objects.get(pk=request.pk)) or "The request is still pending."
     needed = missing(request.requirements.order_by("position"))
-    return f"You already approved at {_clock(own.at)}. The request still needs {needed} by somebody else."
+    return f"You already approved at {_clock(own.at)}. The request still needs {needed} from others."
 
 
 def _clock(at: datetime | None) -> str:

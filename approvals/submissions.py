@@ -205,7 +205,7 @@ def _warnings(
 ) -> list[str]:
     warnings = []
     if not (body["organization"] or body["parent"]) and memberships_of(user).count() > 1:
-        warnings.append(f"No organization given. Using {organization.name}.")
+        warnings.append(f"No organization named. Using {organization.name}.")
     obstacles = obstacles_at(submission.provider, provider_config)
     return [*warnings, *_uncallable(submission), *obstacles, *remarks_on(submission.provider, submission.config)]
 

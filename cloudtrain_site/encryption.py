@@ -38,8 +38,8 @@ class SecretsLostError(Exception):
 
     def __init__(self) -> None:
         super().__init__(
-            "The secrets of this config can't be opened any more: SECRET_KEY was changed and the old one is not "
-            "in SECRET_KEY_FALLBACKS. Give the secrets again."
+            "The secrets of this config can't be decrypted: SECRET_KEY was changed and the old one is not "
+            "in SECRET_KEY_FALLBACKS. Enter the secrets again."
         )
 
 

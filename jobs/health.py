@@ -15,8 +15,8 @@ def lost_webhooks() -> str:
     """A sentence about the providers whose webhooks don't arrive; empty while none is known to be lost."""
     missed = ProviderConfig.objects.filter(enabled=True, webhooks_missed_at__isnull=False, name__in=names())
     return " ".join(
-        f"Webhooks from {name} are not arriving: since {since:%Y-%m-%d %H:%M} UTC jobs change and no delivery tells of "
-        "it. Look whether the provider can reach the webhook address, and whether deliveries are refused."
+        f"Webhooks from {name} are not arriving: since {since:%Y-%m-%d %H:%M} UTC jobs change without a "
+        "delivery. Check whether the provider can reach the webhook address, and whether deliveries are refused."
         for name, since in missed.exclude(webhook_url="").values_list("name", "webhooks_missed_at")
         if since is not None
     )
@@ -36,8 +36,8 @@ def declared_outages() -> str:
 def _outages(of: list[str]) -> str:
     out = ProviderConfig.objects.filter(name__in=of, enabled=True, outage_until__gt=timezone.now())
     return " ".join(
-        f"{label_of(config.name)} could not be asked {config.outage_failures} times in a row; the next try is at "
-        f"{config.outage_until:%H:%M:%S} UTC. The log says what it answered."
+        f"{label_of(config.name)} could not be asked {config.outage_failures} times in a row. The next attempt is at "
+        f"{config.outage_until:%H:%M:%S} UTC. The log shows its answers."
         for config in out
     )
 

@@ -55,7 +55,7 @@ def check_uploads(user: User, size: int = 0) -> None:
     if kept + max(size, 1) > limits.upload_bytes:
         detail = (
             f"Your uploaded datasets have {kept:,} bytes; with this one they would have more than the "
-            f"{limits.upload_bytes:,} that one person may keep. Remove some that no job needs any more."
+            f"{limits.upload_bytes:,} that one person may keep. Remove some that no job needs."
         )
         raise LimitReachedError("upload_bytes", user.pk, detail, wait=RETRY_AFTER_SECONDS)
 

@@ -130,7 +130,7 @@ def lock_submitter(user: User, organization: Organization) -> Role:
 
 
 def closed_sentence(organization: Organization | str) -> str:
-    return f"{organization} is closed and takes no jobs. A superuser can reopen it."
+    return f"{organization} is closed and accepts no jobs. A superuser can reopen it."
 
 
 def all_closed(teams: Sequence[Team]) -> str:

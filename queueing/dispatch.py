@@ -177,7 +177,7 @@ def training_spec(
 def handle_refusal(entry: QueueEntry, job: Job, error: ProviderError) -> None:
     # The error may repeat the submitted secrets.
     message = without_secrets(job, str(error))
-    logger.warning("The provider did not take the job", extra={"error": message, "attempt": entry.attempts})
+    logger.warning("The provider did not accept the job", extra={"error": message, "attempt": entry.attempts})
     if not error.nothing_created:
         claims.postpone_search(entry, message)
         return

@@ -119,7 +119,7 @@ async def _send(entry: QueueEntry, upload: DatasetUpload) -> RemoteCopy | None:
     """Transfer the dataset and return the provider's copy. None: the transfer was stopped."""
     provider = get_provider(entry.job.provider)
     if not isinstance(provider, StagesDatasets):
-        raise ProviderError(f"{provider.label} takes no datasets.", permanent=True)
+        raise ProviderError(f"{provider.label} accepts no datasets.", permanent=True)
     transfer = await sync_to_async(_dataset_transfer)(entry.job, upload)
     logger.info("Bringing a dataset to the provider", extra={"upload_id": upload.pk, "size": upload.size})
     progress = TransferProgress(upload.size)
@@ -131,7 +131,7 @@ async def _send(entry: QueueEntry, upload: DatasetUpload) -> RemoteCopy | None:
 def _dataset_transfer(job: Job, upload: DatasetUpload) -> DatasetTransfer:
     path = store.path_of(upload)
     if not path.is_file():
-        raise ProviderError("The dataset's archive is gone. Upload it again.", permanent=True)
+        raise ProviderError("The dataset's archive no longer exists. Upload it again.", permanent=True)
     return DatasetTransfer(
         job_id=job.pk,
         path=path,

@@ -61,7 +61,7 @@ def make_backup(order: Order) -> Made:
     if order.target.resolve().is_relative_to(order.data_dir):
         raise BackupError(f"{order.target} is in the data folder, which a backup is to outlive: name another place.")
     order.target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with locked(order.target, f"Another backup into {order.target} is being made."):
+    with locked(order.target, f"Another backup into {order.target} is already running."):
         for leftover in order.target.glob(f"{PARTIAL}*"):
             shutil.rmtree(leftover)
         name = _free_name(order.target)

@@ -139,8 +139,7 @@ def _check_empty(order: RestoreOrder) -> None:
         names.append("the database")
     if names:
         raise BackupError(
-            f"{order.data_dir} is not empty: there is {', '.join(names[:5])}. "
-            "With --replace the backup takes its place."
+            f"{order.data_dir} is not empty: there is {', '.join(names[:5])}. Add --replace to move it aside."
         )
 
 

@@ -67,5 +67,5 @@ def verify_database(folder: Path, manifest: Manifest, database: Database, keys: 
 class SecretsClosedError(BackupError):
     def __init__(self, lost: int, count: int) -> None:
         super().__init__(
-            f"{lost} of the {count} secrets in the database can't be opened with these keys: give --keys FILE."
+            f"{lost} of the {count} secrets in the database can't be decrypted with these keys: add --keys FILE."
         )

@@ -27,7 +27,7 @@ from cloudtrain_site.notices.targets import ADDRESS_LIMIT
 KINDS: Mapping[str, str] = {"webhook": ChannelKind.WEBHOOK, "slack": ChannelKind.CHAT}
 TYPES: Mapping[str, str] = {kind: name for name, kind in KINDS.items()}
 MAIL = "Mail goes to one's own address, as /notices says, over the site's mail server, which EMAIL_URL names."
-SIGNING = "The secret that signs a webhook is made here and shown once: leave it out."
+SIGNING = "The site creates the secret that signs a webhook and shows it once: leave it out."
 MAX_LIMIT = 500
 
 

@@ -13,7 +13,7 @@ DATABASE = (
     f"`{COMMAND} doctor` checks the database and `{COMMAND} migrate` brings it up to date, where the site runs. "
     "GET /api/cloud/health says whether it answers."
 )
-FIRST_ACCOUNT = f"The first account is made with the link that `{COMMAND} first_link` prints, where the site runs."
+FIRST_ACCOUNT = f"Create the first account with the link that `{COMMAND} first_link` prints on the site's machine."
 
 PRESETS = "Mail is sent by the site's own mail server, which EMAIL_URL names: docs/notices.md has examples."
 PREFERENCES = "Each channel says which kinds it doesn't receive: /notices shows and changes them."

@@ -168,7 +168,7 @@ def _check_secrets(name: str, item: ParsedValue, refuse: Refuse) -> None:
         refuse(item.value[keys[1]].line, f"`{name}` has `{keys[0]}` and `{keys[1]}`; keep one of them")
     # Ray's clusters ask for no token unless they are told to.
     if not keys and kind != "ray":
-        refuse(item.line, f"`{name}` has none of {', '.join(f'`{key}`' for key in allowed)}; it needs one of them")
+        refuse(item.line, f"`{name}` needs one of {', '.join(f'`{key}`' for key in allowed)}")
 
 
 def _profile(name: str, keys: Section) -> HardwareProfile:

@@ -242,7 +242,7 @@ def _single_sign_on(values: Mapping[str, ParsedValue], refuse: Refuse) -> Single
         refuse(line, "`sso` has `client_secret` and `client_secret_file`; keep one of them")
     if not text and not file:
         line = values[f"{SINGLE_SIGN_ON}.client_id"].line
-        refuse(line, "`sso` has none of `client_secret`, `client_secret_file`; it needs one of them")
+        refuse(line, "`sso` needs one of `client_secret`, `client_secret_file`")
     groups = {
         name: GroupRole(**{key: inner.value for key, inner in item.value.items()})
         for name, item in keys.pop("groups", {}).items()

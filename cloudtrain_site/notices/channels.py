@@ -261,7 +261,7 @@ def send_test(owner: Owner, channel: Channel | None) -> None:
             kind=TEST,
             key=f"test {ULID()}",
             subject="A test of cloudtrain's notices",
-            text="This is a test that somebody sent from the settings of notices. There is nothing to do.",
+            text="This is a test message from the settings of notices. You don't need to do anything.",
             link=reverse("notices"),
             organization_id=owner.organization_id,
             addressed_at=now,

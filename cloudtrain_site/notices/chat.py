@@ -145,4 +145,4 @@ def send_chat(address: str, title: str, body: str) -> Outcome:
         complaints.texts.append(type(error).__name__)
     finally:
         _logger.removeHandler(complaints)
-    return failed(f"{service} did not take it: {mask_text(' '.join(complaints.texts)) or 'no reason was given'}")
+    return failed(f"{service} refused it: {mask_text(' '.join(complaints.texts)) or 'no reason was given'}")

@@ -126,7 +126,7 @@ class Channel(models.Model):
         try:
             return ", ".join(self.addresses())
         except SecretsLostError:
-            return "addresses that can't be read any more, since SECRET_KEY was changed"
+            return "addresses that can't be decrypted, because SECRET_KEY was changed"
 
 
 class Delivery(models.Model):

@@ -97,7 +97,7 @@ class _Sender:
         try:
             outcome = await self._send(claimed)
         except SecretsLostError:
-            outcome = refused("Its address can't be read any more, since SECRET_KEY was changed. Enter it again.")
+            outcome = refused("Its address can't be decrypted, because SECRET_KEY was changed. Enter it again.")
         except Exception:
             outcome = _unforeseen(claimed)
         return [(claimed, outcome)]

@@ -101,7 +101,7 @@ def _judged(status: int) -> Outcome:
     if 200 <= status < 300:
         return SENT
     if status == GONE:
-        return refused("It answered 410: it wants no further notices.", switches_off=True)
+        return refused("It answered 410: it accepts no more notices.", switches_off=True)
     if 300 <= status < 400:
         return failed(f"It answered {status}: redirects are not followed.")
     return failed(f"It answered {status}.")

@@ -118,7 +118,7 @@ class MembershipFormSet(forms.BaseInlineFormSet[Membership, Organization, forms.
         super().clean()
         rows = [form.cleaned_data for form in self.forms if getattr(form, "cleaned_data", None)]
         if self.instance.is_closed and any(form.has_changed() and not form.instance.pk for form in self.forms):
-            raise ValidationError(f"{self.instance} is closed and takes no new members.")
+            raise ValidationError(f"{self.instance} is closed and accepts no new members.")
         stay = [row for row in rows if not row.get("DELETE") and row.get("role") == Role.ADMIN]
         had = self.instance.pk and self.instance.memberships.filter(role=Role.ADMIN, user__is_active=True).exists()
         if had and not any(row["user"].is_active for row in stay if row.get("user")):

@@ -123,11 +123,11 @@ def _objection(option: Mapping[str, Any], name: str, value: Any) -> str:
     if kind == "text_json" or ("default" in option and value == option["default"]):
         return ""
     if isinstance(value, dict) or (isinstance(value, list) and kind != "string"):
-        return f"{'an object' if isinstance(value, dict) else 'a list'} stands where {_KINDS[kind]} is expected."
+        return f"{'an object' if isinstance(value, dict) else 'a list'} is set, but {_KINDS[kind]} is expected."
     if kind == "number":
         return _objection_to_number(option, value)
     if kind == "boolean" and not _is_flag(value):
-        return f"{_shown(value)} stands where true or false is expected."
+        return f"{_shown(value)} is set, but true or false is expected."
     if kind == "choice" and name not in OPEN_CHOICES:
         return _objection_to_choice(option, value)
     return ""
@@ -139,11 +139,11 @@ _KINDS = {"string": "a text", "number": "a number", "boolean": "true or false", 
 def _objection_to_number(option: Mapping[str, Any], value: Any) -> str:
     number = _number(value)
     if number is None:
-        return f"{_shown(value)} stands where a number is expected."
+        return f"{_shown(value)} is set, but a number is expected."
     low, high = option.get("minimum"), option.get("soft_maximum")
     # Of a size that is at least 128 a 0 means that there is none.
     if low is not None and number < low and not (number == 0 and low > 1):
-        return f"{_shown(value)} is less than {low}, the least that it takes."
+        return f"{_shown(value)} is less than {low}, the lowest allowed value."
     # SimpleTuner's own examples go beyond the largest usual number, but not beyond a share of 1.
     if high is not None and number > (high if high <= 1 else BEYOND * high):
         return f"{_shown(value)} is more than {high}, the largest usual value."
@@ -157,7 +157,7 @@ def _objection_to_choice(option: Mapping[str, Any], value: Any) -> str:
     shown = ", ".join(str(choice) for choice in choices if choice not in (None, ""))
     near = _nearest(str(value).lower(), tuple(str(choice) for choice in choices if choice), NEAR)
     question = f" Did you mean {near}?" if near else ""
-    return f"{_shown(value)} is none of its choices: {shown}.{question}"
+    return f"{_shown(value)} is not one of its choices: {shown}.{question}"
 
 
 def _number(value: Any) -> float | None:
@@ -188,7 +188,7 @@ def _in_dataset(place: str, number: int, dataset: Mapping[str, Any]) -> Iterator
     if dataset.get("disabled") or dataset.get("disable"):
         return
     if not dataset.get("id"):
-        yield Finding(place, f"{shown}: id is missing, by which the trainer finds what it has cached.", "id")
+        yield Finding(place, f"{shown}: id is missing. The trainer finds its cache by it.", "id")
     kind, holds = dataset.get("type", "local"), dataset.get("dataset_type", "image")
     yield from _of_choices(f"{place}/type", f"{shown}, type", kind, BACKEND_TYPES)
     yield from _of_choices(f"{place}/dataset_type", f"{shown}, dataset_type", holds, DATASET_TYPES)
@@ -215,7 +215,7 @@ def _of_choices(place: str, shown: str, value: Any, choices: tuple[str, ...]) ->
         return
     near = _nearest(value.lower(), choices, NEAR) if isinstance(value, str) else ""
     question = f" Did you mean {near}?" if near else ""
-    yield Finding(place, f"{shown}: {_shown(value)} is none of {', '.join(choices)}.{question}", near)
+    yield Finding(place, f"{shown}: {_shown(value)} is not one of {', '.join(choices)}.{question}", near)
 
 
 @lru_cache(maxsize=2048)

@@ -143,7 +143,7 @@ def _difference(name: str, pairs: Sequence[tuple[str, Any]]) -> str:
 
 
 def _contradiction(name: str, first: str, second: str) -> str:
-    return f"{name} is given twice with different values, as {first!r} and as {second!r}. Keep one of the two."
+    return f"{name} is set twice with different values, as {first!r} and as {second!r}. Keep one of the two."
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -255,12 +255,12 @@ class _Reader:
         if "epochs" in self.doubts:
             self.doubts.setdefault("steps", self.doubts["epochs"])
         elif epochs and steps:
-            both = f"{self._one('steps')[0]} and {key} are both given, and trainers differ in which one counts."
+            both = f"{self._one('steps')[0]} and {key} are both set, and trainers differ in which one counts."
             self.doubts.setdefault("steps", both)
         elif epochs:
             self.doubts.setdefault("steps", f"{key} gives epochs, and how many steps an epoch has is not known.")
         elif not steps:
-            self.doubts.setdefault("steps", "max_train_steps is not given.")
+            self.doubts.setdefault("steps", "max_train_steps is not set.")
         return None if "steps" in self.doubts else steps
 
     def resolution(self) -> tuple[int | None, int | None]:
@@ -359,7 +359,7 @@ class _Reader:
         for setting in plain ^ inner if plain and inner else ():
             places = ", ".join(key for key, _ in [*self._pairs[setting], *filter(None, [nested.get(setting)])])
             self.doubts[setting] = (
-                f"{places} stands beside the settings of another trainer, and which count isn't known."
+                f"{places} is set beside the settings of another trainer. It is not known which of them count."
             )
         for setting, pair in nested.items():
             self._pairs[setting].append(pair)

@@ -117,6 +117,6 @@ def objection_to_masks(**parts: Any) -> str:
     if not places:
         return ""
     return (
-        f'{", ".join(places)}: "***" stands for a secret that is not kept here. Give the secret itself, or submit the '
-        "stored config by its name (config_name_to_load)."
+        f'{", ".join(places)}: "***" is a masked secret that is not stored here. Enter the secret itself, or submit '
+        "the stored config by its name (config_name_to_load)."
     )

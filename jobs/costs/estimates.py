@@ -85,7 +85,7 @@ def _paid_seconds(snapshot: Snapshot, started: datetime | None) -> tuple[float |
 
 
 def _untrue(snapshot: Snapshot, figure: str) -> str:
-    return f"{FIGURE_LABELS[figure]}, as its provider tells it, can't be true: {snapshot.refused[figure]}."
+    return f"{FIGURE_LABELS[figure]} as reported by its provider can't be true: {snapshot.refused[figure]}."
 
 
 def lacks_price(hardware: str) -> str:

@@ -44,7 +44,7 @@ ACCOUNT = OnConflict(("job",), ("spent", "held", "entries", "counted_until", "se
 UNTOUCHED = OnConflict(("job",))
 DAY = OnConflict(("job", "day"), ("is_unpriced",), ("spent",))
 #: Who corrects what a settled job has cost when its provider says so.
-LATER_FIGURE = "the provider told another cost after the end"
+LATER_FIGURE = "the provider reported another cost after the end"
 UTC_ZONE = "UTC"
 #: Of a job's `cost_usd`.
 STORED_PLACES = Decimal("0.0001")

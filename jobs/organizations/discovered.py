@@ -53,7 +53,7 @@ def give_to_member(job: Job, user: User, *, by: By) -> None:
             raise Http404
         current = _lock(job)
         if current.submitted_by_id is not None or current.organization_id != organization.pk:
-            raise Conflict("Somebody else has assigned the job meanwhile.", code="already_assigned")
+            raise Conflict("Somebody else has already assigned the job.", code="already_assigned")
         current.submitted_by = user
         _assign(current, by, before={"user": None}, after={"user": user.get_username()})
     job.submitted_by = user

@@ -65,7 +65,7 @@ def invite(
         organization = lock_organization(organization)
         check_administers(by, organization)
         if organization.is_closed:
-            raise Conflict(f"{organization} is closed and takes no new members.")
+            raise Conflict(f"{organization} is closed and accepts no new members.")
         if invitations_of(organization).count() >= MAX_OPEN:
             raise Conflict(f"{organization} has {MAX_OPEN} open invitations. Withdraw some first.")
         actor = actor_of(by)
@@ -189,7 +189,7 @@ def check_account(user: User, password: str) -> None:
     if "username" not in errors and User.objects.filter(username__iexact=user.username).exists():
         errors["username"] = [NAME_TAKEN]
     if "email" not in errors and user.email and User.objects.filter(email__iexact=user.email).exists():
-        errors["email"] = ["This address can't be used for another account. Who has an account signs in to accept."]
+        errors["email"] = ["This address can't be used for another account. If you have an account, sign in to accept."]
     try:
         if not password:
             raise ValidationError("Choose a password.")

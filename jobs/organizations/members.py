@@ -70,9 +70,9 @@ def add_member(organization: Organization, user: User, role: Role, *, by: By) ->
 def join(organization: Organization, user: User, role: Role, *, by: By) -> Membership:
     """Store the membership. To be called under the organization's lock, by who has checked the right to it."""
     if organization.is_closed:
-        raise Conflict(f"{organization} is closed and takes no new members.")
+        raise Conflict(f"{organization} is closed and accepts no new members.")
     if ServiceAccount.objects.filter(user=user).exists():
-        raise Conflict(f"{user} is a service account: it stays in the organization that made it.")
+        raise Conflict(f"{user} is a service account: it stays in its organization.")
     if Membership.objects.filter(organization=organization, user=user).exists():
         raise Conflict(f"{user} is a member of {organization} already.", code="already_member")
     membership = Membership.objects.create(organization=organization, user=user, role=role)

@@ -54,7 +54,7 @@ def make_service_account(organization: Organization, name: str, role: Role, *, b
         organization = lock_organization(organization)
         check_administers(by, organization)
         if organization.is_closed:
-            raise Conflict(f"{organization} is closed and takes no new members.")
+            raise Conflict(f"{organization} is closed and accepts no new members.")
         accounts = ServiceAccount.objects.filter(organization=organization)
         username = f"{organization.name}:{name}"[:150]
         if accounts.filter(name=name).exists() or User.objects.filter(username=username).exists():

@@ -34,7 +34,11 @@ def follow_roles(user: User, roles: Mapping[str, str | None]) -> None:
             with coming_from(AuditSource.SSO):
                 _follow(user, found[name], None if role is None else Role(role))
         except (Conflict, Http404) as refusal:
-            reason = str(refusal.detail) if isinstance(refusal, Conflict) else "The organization or the member is gone."
+            reason = (
+                str(refusal.detail)
+                if isinstance(refusal, Conflict)
+                else "The organization or the member no longer exists."
+            )
             fields = {"user": user.get_username(), "organization": name, "role": role, "reason": reason}
             logger.warning("A role of the identity provider's groups was not followed", extra=fields)
 

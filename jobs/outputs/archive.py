@@ -14,7 +14,9 @@ from jobs.outputs.serving import printable
 
 PIECE_BYTES = 1_000_000
 INCOMPLETE_NAME = "INCOMPLETE.txt"
-INCOMPLETE_TEXT = "These files changed or vanished while the zip was made. They are missing or cut off in it:\n\n"
+INCOMPLETE_TEXT = (
+    "These files changed or disappeared while the zip file was created. They are missing or incomplete in it:\n\n"
+)
 #: The calendar of zip begins in 1980 and ends in 2107.
 FIRST_DATE, LAST_DATE = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)
 

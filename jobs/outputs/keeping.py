@@ -14,7 +14,7 @@ from jobs.permissions import AnyUser
 
 WHY = {
     StoredOutput.Cause.AGE: "results are kept for a limited time",
-    StoredOutput.Cause.SIZE: "the organization's results take more room than they may",
+    StoredOutput.Cause.SIZE: "the organization's results exceed its limit",
     StoredOutput.Cause.CHECKPOINTS: "only the newest checkpoints of a run are kept",
 }
 

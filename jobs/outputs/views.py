@@ -33,7 +33,7 @@ class ThumbnailNotMade(exceptions.APIException):
     """The background makes it; the client asks again."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = "The small copy of this picture is being made. Ask again in a second."
+    default_detail = "The thumbnail is being created. Ask again in a second."
     default_code = "thumbnail_not_made"
     wait = 1
 

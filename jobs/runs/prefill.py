@@ -13,8 +13,8 @@ from jobs.runs.resuming import checkpoints_of, without_checkpoint
 from jobs.runs.tree import next_name
 from jobs.tags.tagging import tags_by_job
 
-CARRIED = "“***” stands for a secret of {}, which is taken over. Write another one in its place to change it."
-NOT_CARRIED = "“***” stands for a secret of {}, which you may not take over: write your own in its place."
+CARRIED = "“***” is a masked secret of {}, which is used again. Replace it to use another one."
+NOT_CARRIED = "“***” is a masked secret of {}, which you may not use. Replace it with your own."
 DATASET_GONE = "The uploaded dataset of {} has been removed. Upload it again."
 
 

@@ -108,6 +108,6 @@ def source_of(job: Job) -> tuple[Path, str] | None:
     except NotFoundError:
         pass
     raise ProviderError(
-        f"{job.checkpoint} of the run {job.checkpoint_of_id}, from which it goes on, is not on this machine.",
+        f"{job.checkpoint} of the run {job.checkpoint_of_id}, which the run continues from, is not on this machine.",
         nothing_created=True,
     )

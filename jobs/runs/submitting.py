@@ -28,7 +28,7 @@ def origin_in(user: User, body: dict[str, Any]) -> Origin:
         return NEW
     parent = find_job(user, body["parent"])
     if parent.organization is None:
-        raise ValidationError({"parent": "This job was made elsewhere and belongs to no organization."})
+        raise ValidationError({"parent": "This job was created at its provider and belongs to no organization."})
     if body["organization"] not in ("", parent.organization.name):
         message = f"A run with changes stays in the organization of its parent, {parent.organization.name}."
         raise ValidationError({"organization": message})

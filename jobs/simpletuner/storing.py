@@ -38,7 +38,7 @@ KIND = "jobs"
 ROWS_PER_TRANSACTION = 500
 #: A discovery, or a second import, may store the same jobs at the same moment.
 MAX_ATTEMPTS = 3
-NO_COST = "SimpleTuner did not say what it cost."
+NO_COST = "SimpleTuner has no cost for it."
 
 #: Takes SimpleTuner's ids of jobs; returns what their histories begin with, by id.
 Histories: TypeAlias = Callable[[Sequence[str]], Mapping[str, Sequence[Change]]]

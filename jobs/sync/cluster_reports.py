@@ -44,7 +44,7 @@ class GpuCount:
             (self.free, f"{self.free} free"),
             (self.taken, f"{self.taken} taken"),
             (self.unknown, f"{self.unknown} not known"),
-            (self.unusable, f"{self.unusable} on nodes that take no jobs"),
+            (self.unusable, f"{self.unusable} on nodes that accept no jobs"),
         ]
         return ", ".join(text for count, text in counts if count) or "none"
 
@@ -84,7 +84,7 @@ class InstanceReport:
         if self.error:
             return "Last look failed"
         if self.problem:
-            return "Takes no jobs"
+            return "Accepts no jobs"
         if self.is_cluster and self.seen_at is None:
             return "Not seen yet"
         return "Not seen lately" if self.is_stale else "Ready"

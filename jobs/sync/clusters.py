@@ -81,7 +81,7 @@ def check_profile(name: str, profile: str) -> ProfileCheck:
         look = look_now(name, seconds=SHORT_LOOK_SECONDS)
     if look is not None and look.is_fresh:
         return ProfileCheck(look.unrunnable.get(profile, ""))
-    why = look.error if look is not None and look.error else "It is being asked."
+    why = look.error if look is not None and look.error else "It is being checked."
     return ProfileCheck(remark=f"It can't be checked whether a node can run {profile}: {why}")
 
 

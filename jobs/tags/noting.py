@@ -23,7 +23,7 @@ def can_note(user: AnyUser, job: Job) -> bool:
 def check_may_note(user: User, job: Job) -> None:
     """Raise PermissionDenied for a user who doesn't write notes on this job."""
     if not can_note(user, job):
-        raise PermissionDenied("Only members who may submit write a job's note.")
+        raise PermissionDenied("Only members who can submit jobs can write a job's note.")
 
 
 def set_note(job: Job, text: str, *, by: User, source: str) -> bool:

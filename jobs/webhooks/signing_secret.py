@@ -110,13 +110,13 @@ def clear_cache() -> None:
 
 def _fetch(provider: ReplicateProvider, cache: _Cache) -> None:
     if time.monotonic() - cache.failed_at < FAILURE_PAUSE_SECONDS:
-        raise ProviderError("Replicate did not tell its webhook secret a moment ago.")
+        raise ProviderError("Replicate did not return its webhook secret a moment ago.")
     lend_connection()
     try:
         secret = asyncio.run(asyncio.wait_for(provider.webhook_secret(), FETCH_SECONDS))
     except TimeoutError:
         cache.failed_at = time.monotonic()
-        raise ProviderError("Replicate did not tell its webhook secret in time.") from None
+        raise ProviderError("Replicate did not return its webhook secret in time.") from None
     except ProviderError:
         cache.failed_at = time.monotonic()
         raise

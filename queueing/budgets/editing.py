@@ -121,7 +121,7 @@ def change(
         _check_right(current, by)
         if version is not None and version != current.version:
             raise Conflict(
-                "Somebody changed this budget since you saw it. Look at it again, and then change it.",
+                "Somebody else changed this budget meanwhile. Check it, then change it again.",
                 code=CHANGED_MEANWHILE,
             )
         before = _shown(current)

@@ -116,7 +116,7 @@ class Explainer:
         if blocker.kind == Kind.PAUSED:
             return Explained(Kind.PAUSED, "The queue is paused until an admin resumes it.")
         if blocker.kind == Kind.DRAINED:
-            return Explained(Kind.DRAINED, f"{entry.provider} is being drained and takes no new jobs.")
+            return Explained(Kind.DRAINED, f"{entry.provider} is being drained and accepts no new jobs.")
         if blocker.kind == Kind.SWITCHED_OFF:
             sentence = f"{label_of(entry.provider)} is disabled. The job starts when it is enabled again."
             return Explained(Kind.SWITCHED_OFF, sentence)
@@ -169,7 +169,7 @@ def _shares(holder: QueueEntry, entry: QueueEntry, kind: Kind) -> bool:
 
 def _retry_sentence(entry: QueueEntry, until: datetime, now: datetime) -> str:
     seconds = max(1, round((until - now).total_seconds()))
-    return f"The provider did not take the job ({beginning(entry.last_error)}). Next try in {seconds} s."
+    return f"The provider did not accept the job ({beginning(entry.last_error)}). Next try in {seconds} s."
 
 
 def _limit_sentence(scope: str, blocker: Blocker, seen: Sequence[QueueEntry]) -> str:

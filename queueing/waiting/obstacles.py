@@ -19,7 +19,7 @@ def obstacles_at(provider: str, config: ProviderConfig) -> list[str]:
     if queue_state().paused:
         sentences.append("The queue is paused. The job waits until an admin resumes it.")
     if ProviderLimit.objects.filter(pk=provider, drained=True).exists():
-        sentences.append(f"{label} is being drained and takes no new jobs. The job waits.")
+        sentences.append(f"{label} is being drained and accepts no new jobs. The job waits.")
     if circuit_breaker.is_open(config, timezone.now()):
         tries = "once" if config.outage_failures == 1 else f"{config.outage_failures} times in a row"
         sentences.append(f"{label} could not be reached {tries}. The job may wait until {label} answers again.")

@@ -130,7 +130,7 @@ def test_while_somebody_else_asks_nobody_waits(lab: ClusterProvider, submit: Cal
     ClusterLook.objects.create(provider="lab", looked_at=timezone.now(), look_until=until)
     answer = submit()
     assert answer.status_code == 201
-    assert "It is being asked." in answer.json()["warnings"][0]
+    assert "It is being checked." in answer.json()["warnings"][0]
     assert lab.looks == 0
 
 

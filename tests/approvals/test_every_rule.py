@@ -144,7 +144,7 @@ def test_who_approved_for_a_rule_that_is_met_is_told_what_is_missing(
     again = client.post(f"{URL}/{for_both.pk}/approve")
     assert (again.status_code, again.json()["code"]) == (409, "already_decided")
     assert "You already approved at" in again.json()["detail"]
-    assert "The request still needs 1 more for local by somebody else" in again.json()["detail"]
+    assert "The request still needs 1 more for local from others" in again.json()["detail"]
     assert Decision.objects.count() == 1
 
 

@@ -26,7 +26,7 @@ def test_a_mistake_is_listed_and_a_click_goes_to_its_line(browse: Browse, alice:
     expect(listed).to_contain_text(
         "Line 5: learning_rte: SimpleTuner doesn't have this option. Did you mean learning_rate?"
     )
-    expect(listed).to_contain_text('Line 3: model_type: "lorra" is none of its choices: full, lora.')
+    expect(listed).to_contain_text('Line 3: model_type: "lorra" is not one of its choices: full, lora.')
     expect(page.locator("#forecast-warnings")).not_to_contain_text("learning_rte")
     page.get_by_role("button", name="Line 5").click()
     assert selected(page) == '"learning_rte"'

@@ -229,7 +229,7 @@ def test_a_stored_config_is_looked_at_copied_and_nobody_meets_a_barrier(
     expect(page.get_by_label("Name of the job")).to_have_value("night run")
     expect(text_of(page, "dataloader")).to_have_value('[\n  {\n    "id": "cats"\n  }\n]')
     # Its secret stays on the server: the copy has to be given one.
-    expect(page.locator("#config-problem")).to_contain_text('hub_token: "***" stands for a secret')
+    expect(page.locator("#config-problem")).to_contain_text('hub_token: "***" is a masked secret')
     expect(page.locator("#forecast-text")).to_have_text(re.compile("^Fix the errors at the fields"))
     assert violations(page) == [], "with a mask"
     assert sticking_out(page) == []

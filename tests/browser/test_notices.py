@@ -105,7 +105,7 @@ def test_the_pages_have_no_barrier_and_fit(browse: Browse, alice: User, acme: Or
         off = add_channel(owner, "webhook", name="the lab's own webhook of everything", addresses=[HOOK]).channel
         chat = add_channel(owner, "chat", addresses=["https://discord.com/api/webhooks/100000000000000001/" + "x" * 68])
         change_channel(owner, chat.channel, muted=["approval_decided"], on=False)
-        switch_off(off, "It answered 410: it wants no further notices.")
+        switch_off(off, "It answered 410: it accepts no more notices.")
     add_channel(Owner(ada), "browser")
     some_deliveries(ada)
     size = {"width": width, "height": 900}

@@ -72,7 +72,7 @@ def test_one_changes_a_number_and_the_other_sees_it(
     changes = page.locator("#run-changes li")
     expect(changes).to_have_text(["learning_rate 1e-4 → 5e-5"])
     expect(page.locator("#config .is-changed")).to_have_text(['  "learning_rate": 5e-5,'])
-    expect(page.get_by_text("is taken over")).to_be_visible()
+    expect(page.get_by_text("which is used again")).to_be_visible()
     keep(page, "run-again")
     assert not violations(page)
     assert not sticking_out(page)

@@ -152,11 +152,11 @@ def test_a_mask_that_stands_for_nothing_is_refused(as_alice: APIClient) -> None:
     ]:
         answer = as_alice.put(f"/api/configs/{name}", body)
         assert answer.status_code == 400
-        assert "stands for a secret that is not kept here" in answer.json()["errors"]["config"][0]
+        assert "is a masked secret that is not stored here" in answer.json()["errors"]["config"][0]
     assert stored() == {"config": CONFIG, "dataloader_config": DATA}
     answer = as_alice.post("/api/cloud/jobs/submit", {"config": shown["config"]})
     assert answer.status_code == 400
-    assert answer.json()["errors"]["config"][0].startswith('config.hf_token: "***" stands for a secret')
+    assert answer.json()["errors"]["config"][0].startswith('config.hf_token: "***" is a masked secret')
     assert not Job.objects.exists()
 
 
@@ -172,7 +172,7 @@ def test_the_admin_shows_masks_and_seals_what_it_is_given(
     client.post(page, {**body, "config": '{"hf_token": "***", "api_key": "a new secret"}'})
     assert stored()["config"] == {"hf_token": TOKEN, "api_key": "a new secret"}
     assert TrainingConfig.objects.get().config == {"hf_token": "***", "api_key": "***"}
-    assert b"stands for a secret" in client.post(page, {**body, "config": '{"password": "***"}'}).content
+    assert b"is a masked secret" in client.post(page, {**body, "config": '{"password": "***"}'}).content
 
 
 @pytest.mark.django_db

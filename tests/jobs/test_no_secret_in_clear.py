@@ -234,7 +234,7 @@ def test_a_lost_key_fails_the_job_and_submits_nothing(
     dispatch.run_pass()
     job = Job.objects.get()
     assert (job.status, QueueEntry.objects.get().status) == ("failed", "failed")
-    assert job.error_message.startswith("The secrets of this config can't be opened any more: SECRET_KEY was changed")
+    assert job.error_message.startswith("The secrets of this config can't be decrypted: SECRET_KEY was changed")
     assert not len(fake.predictions)
     refused = as_alice.post(f"/api/cloud/jobs/{job.pk}/retry")
     assert refused.status_code == 400

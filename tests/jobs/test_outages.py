@@ -26,10 +26,10 @@ def test_each_outage_is_told_of_its_own_provider(accounts: Accounts) -> None:
     put_out("studio")
     assert health.replicate_outage() == ""
     assert health.declared_outages().startswith(
-        "The studio's account could not be asked 3 times in a row; the next try"
+        "The studio's account could not be asked 3 times in a row. The next attempt"
     )
     put_out("replicate")
-    assert health.replicate_outage().startswith("Replicate could not be asked 3 times in a row; the next try is at")
+    assert health.replicate_outage().startswith("Replicate could not be asked 3 times in a row. The next attempt is at")
 
 
 def test_one_that_is_switched_off_or_no_more_is_not_missed(accounts: Accounts, write_config: WriteConfig) -> None:

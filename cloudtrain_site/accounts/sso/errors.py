@@ -18,7 +18,7 @@ class ProviderAwayError(SignOnError):
 
     def __init__(self, detail: str) -> None:
         super().__init__(
-            "The identity provider gave an unexpected answer. Try again in a minute.",
+            "The identity provider returned an unexpected answer. Try again in a minute.",
             code="provider_unavailable",
             status_code=503,
             detail=detail,

@@ -47,7 +47,7 @@ class Command(migrate.Command):
                 raise
             if time.monotonic() > deadline:
                 raise CommandError(
-                    f"A migration got no lock within {PATIENCE_SECONDS / 60:.0f} minutes, since something holds a "
+                    f"A migration got no lock within {PATIENCE_SECONDS / 60:.0f} minutes, because something holds a "
                     "table for long: see pg_stat_activity. What was applied stays; start migrate again."
                 ) from error
             return False

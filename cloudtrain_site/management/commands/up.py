@@ -40,12 +40,12 @@ WHERE_TO_LOOK = """
   Ctrl-C stops everything; a training that runs goes on, and is found again at the next start.
 """
 FIRST_STEPS = """
-  Nobody has an account yet. Open this link, which works once and for {minutes} minutes, to make the first one:
+  There is no account yet. Open this link, which works once within {minutes} minutes, to create the first one:
     {link}
   Later, a new link: {command} first_link
 """
 FIRST_COMMAND = """
-  Nobody has an account yet, and passwords are switched off. Make the first superuser in another terminal:
+  There is no account yet, and passwords are switched off. Create the first superuser in another terminal:
     {command} createsuperuser
 """
 
@@ -79,7 +79,7 @@ class Command(BaseCommand):
             # Whatever reads it expects lines of the log.
             logger.info("The site is at %s/", site, extra={"data_dir": str(settings.DATA_DIR)})
             if _is_empty():
-                logger.warning("Nobody has an account yet. Print the link for the first one: %s first_link", _command())
+                logger.warning("There is no account yet. Print the link for the first one: %s first_link", _command())
         connections.close_all()
         become_supervisor(listener.detach(), processes, with_background=True)
 

@@ -70,7 +70,7 @@ WAITS: Mapping[str, str] = {
     "JobHeldUser": "it is held at the cluster; `scontrol release` releases it",
     "JobHeldAdmin": "the cluster's administrator holds it",
     "PartitionDown": "its partition is down",
-    "PartitionInactive": "its partition takes no jobs now",
+    "PartitionInactive": "its partition accepts no jobs now",
     "PartitionNodeLimit": "its partition can't provide so many nodes",
     "PartitionTimeLimit": "its time limit is longer than its partition allows",
     "PartitionConfig": "no node of its partition fits the job",

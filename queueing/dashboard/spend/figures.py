@@ -68,7 +68,7 @@ class Names:
             case "organization":
                 return self._by_key.get(key, "No organization")
             case "user":
-                return self._by_key.get(key, "Nobody (made at the provider)")
+                return self._by_key.get(key, "Nobody (created at the provider)")
             case "provider":
                 return label_of(key)
         return key or "Default hardware"

@@ -46,7 +46,7 @@ class Summary:
     def tiles(self) -> list[Tile]:
         tiles = [Tile("Spent", money(max(self.spent, ZERO)))]
         if self.is_of_now:
-            tiles.append(Tile("Held", money(self.held), "for jobs that the queue has started"))
+            tiles.append(Tile("Reserved", money(self.held), "for started jobs"))
         if self.state is not None:
             left = self.state.left
             tiles.append(Tile("Free", money(left)) if left >= 0 else Tile("Over the budget", money(-left)))

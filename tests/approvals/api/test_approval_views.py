@@ -201,7 +201,7 @@ def test_who_belongs_nowhere_is_told_what_to_do(client_of: ClientOf) -> None:
 
 def test_a_member_of_two_is_told_where_the_job_went(as_alice: APIClient, alice: User) -> None:
     Membership.objects.create(user=alice, organization=Organization.objects.create(name="second"))
-    assert as_alice.post(URL, {"config": CONFIG}).json()["warnings"] == ["No organization given. Using acme."]
+    assert as_alice.post(URL, {"config": CONFIG}).json()["warnings"] == ["No organization named. Using acme."]
 
 
 def test_a_failed_job_is_run_once_more(as_alice: APIClient, make_job: Callable[..., Job]) -> None:

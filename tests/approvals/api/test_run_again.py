@@ -63,7 +63,7 @@ def test_it_begins_with_the_parents_submission(client_of: ClientOf, alice: User,
         "fuse_action": None,
     }
     assert body["remarks"] == [
-        "“***” stands for a secret of flux-portraits, which is taken over. Write another one in its place to change it."
+        "“***” is a masked secret of flux-portraits, which is used again. Replace it to use another one."
     ]
 
 
@@ -149,7 +149,9 @@ def test_it_stays_in_its_parents_organization(client_of: ClientOf, alice: User, 
 def test_a_job_of_no_organization_has_none(client_of: ClientOf, root: User) -> None:
     found = Job.objects.create(provider="local", config_name="found", correlation_id="x", organization=None)
     answer = client_of(root).post(SUBMIT, {"config": {"max_train_steps": 1}, "parent": found.pk}, format="json")
-    assert answer.json()["errors"] == {"parent": ["This job was made elsewhere and belongs to no organization."]}
+    assert answer.json()["errors"] == {
+        "parent": ["This job was created at its provider and belongs to no organization."]
+    }
 
 
 def test_a_dry_run_says_what_differs_and_stores_nothing(client_of: ClientOf, alice: User, parent: Job) -> None:

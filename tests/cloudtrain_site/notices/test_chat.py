@@ -106,7 +106,7 @@ def test_a_notice_is_posted_without_redirects_and_tried_again(alice: User, poste
     assert send_due() == 0
     delivery = Delivery.objects.get()
     assert delivery.state == "retrying"
-    assert delivery.reason.startswith("Discord did not take it:")
+    assert delivery.reason.startswith("Discord refused it:")
     assert "EXAMPLE-" not in delivery.reason
     Delivery.objects.update(next_attempt_at=delivery.created_at)
     assert send_due() == 1

@@ -64,6 +64,6 @@ def test_one_dead_receiver_is_a_number_and_no_fault(alice: User) -> None:
     assert health.what_is_wrong() == ""
     text = health.in_numbers()
     assert text == "1 deliveries wait or are tried again; 1 receiver failed three times, with 1 of these."
-    switch_off(made.channel, "It answered 410: it wants no further notices.")
+    switch_off(made.channel, "It answered 410: it accepts no more notices.")
     assert health.in_numbers() == "0 deliveries wait or are tried again; 1 channel is off."
     assert "alices-host" not in text

@@ -129,7 +129,7 @@ def test_a_receiver_that_is_gone_gets_nothing_more(nameless: User, webhook_recei
     tell(nameless)
     send_due()
     channel.refresh_from_db()
-    reason = "It answered 410: it wants no further notices."
+    reason = "It answered 410: it accepts no more notices."
     assert (the_delivery().state, the_delivery().reason, channel.off_reason) == ("failed", reason, reason)
     tell(nameless, "two")
     send_due()

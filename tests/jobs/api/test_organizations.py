@@ -318,7 +318,7 @@ class TestTheEnd:
         refused = client_of(alice).post("/api/cloud/jobs/submit", {"config": {}, "organization": "acme"})
         assert (refused.status_code, refused.json()["detail"]) == (
             403,
-            "acme is closed and takes no jobs. A superuser can reopen it.",
+            "acme is closed and accepts no jobs. A superuser can reopen it.",
         )
         assert client_of(alice).get(f"/api/cloud/jobs/{running.pk}").status_code == 200
         deletion = client.get(f"{ACME}/deletion").json()

@@ -29,12 +29,12 @@ def findings(config: dict[str, Any], datasets: list[Any] | None = None, **added:
         ({"learning_rte": 1}, "learning_rte", "SimpleTuner doesn't have this option. Did you mean learning_rate?"),
         ({"--lora-rnk": 1}, "--lora-rnk", "SimpleTuner doesn't have this option. Did you mean lora_rank?"),
         ({"a/b~c": 1}, "a~1b~0c", "SimpleTuner doesn't have this option."),
-        ({"train_batch_size": "many"}, "train_batch_size", '"many" stands where a number is expected.'),
-        ({"train_batch_size": True}, "train_batch_size", "true stands where a number is expected."),
-        ({"max_train_steps": [1]}, "max_train_steps", "a list stands where a number is expected."),
-        ({"use_ema": "maybe"}, "use_ema", '"maybe" stands where true or false is expected.'),
-        ({"model_type": "lorra"}, "model_type", '"lorra" is none of its choices: full, lora. Did you mean lora?'),
-        ({"lora_rank": -1}, "lora_rank", "-1 is less than 1, the least that it takes."),
+        ({"train_batch_size": "many"}, "train_batch_size", '"many" is set, but a number is expected.'),
+        ({"train_batch_size": True}, "train_batch_size", "true is set, but a number is expected."),
+        ({"max_train_steps": [1]}, "max_train_steps", "a list is set, but a number is expected."),
+        ({"use_ema": "maybe"}, "use_ema", '"maybe" is set, but true or false is expected.'),
+        ({"model_type": "lorra"}, "model_type", '"lorra" is not one of its choices: full, lora. Did you mean lora?'),
+        ({"lora_rank": -1}, "lora_rank", "-1 is less than 1, the lowest allowed value."),
         ({"adam_beta1": 1.5}, "adam_beta1", "1.5 is more than 1, the largest usual value."),
         ({"train_batch_size": 5000}, "train_batch_size", "5000 is more than 128, the largest usual value."),
     ],
@@ -61,7 +61,7 @@ def test_what_trainers_take_is_no_mistake(config: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("dataset", "place", "text"),
     [
-        ({"instance_data_dir": "x"}, "0", "Dataset 1: id is missing, by which the trainer finds what it has cached."),
+        ({"instance_data_dir": "x"}, "0", "Dataset 1: id is missing. The trainer finds its cache by it."),
         ({"id": "a"}, "0", "Dataset 1: instance_data_dir is missing, which a dataset of type local needs."),
         ({"id": "a", "type": "aws"}, "0", "Dataset 1: aws_bucket_name is missing, which a dataset of type aws needs."),
         (
@@ -72,7 +72,7 @@ def test_what_trainers_take_is_no_mistake(config: dict[str, Any]) -> None:
         (
             {"id": "a", "type": "locl", "instance_data_dir": "x"},
             "0/type",
-            'Dataset 1, type: "locl" is none of local, aws, csv, huggingface, memory, webshart. Did you mean local?',
+            'Dataset 1, type: "locl" is not one of local, aws, csv, huggingface, memory, webshart. Did you mean local?',
         ),
         (
             {"id": "a", "instance_data_dir": "x", "caption_stategy": "filename"},

@@ -54,7 +54,7 @@ def test_what_is_no_number_of_steps_is_not_known_and_says_which_key_it_is(value:
 
 
 def test_steps_that_are_not_given_are_not_known() -> None:
-    assert read_config({}).doubts["steps"] == "max_train_steps is not given."
+    assert read_config({}).doubts["steps"] == "max_train_steps is not set."
     assert read_config({"max_train_steps": 0, "num_train_epochs": 0}).steps is None
 
 

@@ -50,9 +50,9 @@ def test_what_a_training_has_cost(
 
 
 NO_PRICE = "there is no price for h100."
-UNTRUE_BILL = "the seconds that it is billed for, as its provider tells it, can't be true: 1e300."
-UNTRUE_END = "its end, as its provider tells it, can't be true: 9999."
-UNTRUE_START = "its start, as its provider tells it, can't be true: 9999."
+UNTRUE_BILL = "the seconds that it is billed for as reported by its provider can't be true: 1e300."
+UNTRUE_END = "its end as reported by its provider can't be true: 9999."
+UNTRUE_START = "its start as reported by its provider can't be true: 9999."
 
 
 @pytest.mark.parametrize(

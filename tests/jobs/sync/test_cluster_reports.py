@@ -67,7 +67,7 @@ def test_one_that_nobody_has_looked_at_for_long(lab: ClusterProvider) -> None:
 def test_one_without_a_usable_node_takes_no_jobs(lab: ClusterProvider) -> None:
     lab.view = ClusterView("1.0", ())
     clusters.look_now("lab")
-    assert (report().state, report().problem) == ("Takes no jobs", "Lab has no node that accepts trainings.")
+    assert (report().state, report().problem) == ("Accepts no jobs", "Lab has no node that accepts trainings.")
 
 
 def test_one_that_is_switched_off(lab: ClusterProvider) -> None:
@@ -110,7 +110,7 @@ def test_more_clusters_cost_no_more_queries(
         ([node(gpus=8, free_gpus=3), node(gpus=4, free_gpus=4)], "7 free, 5 taken"),
         ([node(gpus=8, free_gpus=8)], "8 free"),
         ([node(gpus=8, free_gpus=None), node(gpus=2, free_gpus=0)], "2 taken, 8 not known"),
-        ([node(gpus=8, free_gpus=8, is_usable=False)], "8 on nodes that take no jobs"),
+        ([node(gpus=8, free_gpus=8, is_usable=False)], "8 on nodes that accept no jobs"),
     ],
 )
 def test_gpus_in_a_few_words(nodes: list[Any], shown: str) -> None:

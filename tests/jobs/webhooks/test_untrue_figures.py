@@ -85,7 +85,7 @@ def test_the_page_says_that_a_cost_and_a_duration_are_not_known(
     client.force_login(alice)
     page = client.get(f"/jobs/{job.pk}").content.decode()
     assert page.count("Not known") == 2
-    assert "Its end, as its provider tells it, can&#x27;t be true: 9999-12-31" in page
+    assert "Its end as reported by its provider can&#x27;t be true: 9999-12-31" in page
     assert "Not known" in client.get("/").content.decode()
     assert "1 job of unknown cost is" in with_single_blanks(client.get("/spend").content.decode())
     deliver(body_of(job, "succeeded", metrics={"predict_time": 60}), delivery="msg_2")

@@ -77,7 +77,7 @@ class TestTheArchive:
         job = submit()
         transfers.run()
         assert state(job) == (JobStatus.FAILED, EntryStatus.FAILED)
-        assert "archive is gone" in job.error_message
+        assert "archive no longer exists" in job.error_message
 
     def test_is_on_another_machine_for_a_while(
         self, submit: Callable[[], Job], carrier: Carrier, upload: DatasetUpload
@@ -98,7 +98,7 @@ class TestTheArchive:
         dispatch.run_pass()
         transfers.run()
         assert state(job) == (JobStatus.FAILED, EntryStatus.FAILED)
-        assert job.error_message == "Scripted takes no datasets."
+        assert job.error_message == "Scripted accepts no datasets."
         assert scripted.specs == []
 
 

@@ -232,7 +232,7 @@ class TestRefusals:
         answer = client.get(f"/login/sso/callback?{callback_of(provider, away)}")
         assert answer.status_code == 503
         assert answer["Retry-After"]
-        assert "gave an unexpected answer" in answer.content.decode()
+        assert "returned an unexpected answer" in answer.content.decode()
         assert nothing_was_made()
 
     def test_a_provider_that_is_slow_is_given_up(

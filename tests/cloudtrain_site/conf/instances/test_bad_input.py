@@ -54,7 +54,7 @@ from tests.configuration import WriteConfig
         (REPLICATE * 2, r"line 6: `providers\.replicate-lab` is repeated; line 2 has it too"),
         (
             "\n  lab:\n    kind: replicate\n",
-            r"line 2: `providers\.lab` has none of `token`, `token_file`; it needs one",
+            r"line 2: `providers\.lab` needs one of `token`, `token_file`",
         ),
     ],
 )
@@ -151,7 +151,7 @@ def test_of_an_instance(write_config: WriteConfig, text: str, sentence: str) -> 
             SLURM,
             "key_file: /etc",
             "# /",
-            r"line 2: `providers\.slurm-lab` has none of `token`, `token_file`, `key_file`",
+            r"line 2: `providers\.slurm-lab` needs one of `token`, `token_file`, `key_file`",
         ),
         (SLURM, "user: trainer", "user: tr ainer", r"user` is tr ainer, but it must be an account at the cluster"),
         (

@@ -86,7 +86,7 @@ def test_a_closed_organization_is_no_choice_there(alice: User, acme: Organizatio
     Organization.objects.update(closed_at=timezone.now())
     page = browser_of(alice).get("/jobs/new")
     assert page.status_code == 403
-    sentence = "acme is closed and takes no jobs. A superuser can reopen it."
+    sentence = "acme is closed and accepts no jobs. A superuser can reopen it."
     assert sentence in text_of(page)
     jobs = browser_of(alice).get("/")
     assert sentence in text_of(jobs) and "/jobs/new" not in jobs.content.decode()

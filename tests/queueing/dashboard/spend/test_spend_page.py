@@ -83,7 +83,7 @@ def test_a_superuser_sees_all_and_chooses_one(acme: Organization, alice: User, c
     spend(DAY, "60", organization=None)
     lines = lines_of(read_page(root, NOVEMBER))
     assert lines[1:4] == ["No organization $60.00 60 %", "other $30.00 30 %", "acme $10.00 10 %"]
-    assert "Nobody (made at the provider) $60.00 60 %" in lines
+    assert "Nobody (created at the provider) $60.00 60 %" in lines
     of_acme = lines_of(read_page(root, f"{NOVEMBER}&organization=acme"))
     assert "acme $10.00 100 %" in of_acme
     assert "other $30.00 30 %" not in of_acme
