@@ -107,7 +107,8 @@ class JobAdmin(OfJobAdmin[Job]):
     @admin.display(description="cost")
     def shown_cost(self, job: Job) -> str:
         """Return its cost, or that it is not known and why."""
-        return f"{job.cost_usd}" if job.cost_doubt is None else f"{job.cost_usd} and more, not known: {job.cost_doubt}"
+        cost = f"${job.cost_usd:,.2f}"
+        return cost if job.cost_doubt is None else f"Not known, {cost} at least: {job.cost_doubt}"
 
     @admin.display(description="config")
     def shown_config(self, job: Job) -> str:

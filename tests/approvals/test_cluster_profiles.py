@@ -111,7 +111,7 @@ def test_what_the_cluster_does_not_answer_is_said_and_the_job_is_taken(
     answer = submit(**fields)
     assert answer.status_code in (200, 201)
     [warning] = answer.json()["warnings"]
-    assert warning == "The cluster could not be asked whether a node can run gpu: connection refused"
+    assert warning == "It can't be checked whether a node can run gpu: connection refused"
 
 
 def test_a_cluster_that_hangs_costs_three_seconds_at_most(

@@ -238,7 +238,7 @@ def test_a_lost_key_fails_the_job_and_submits_nothing(
     assert not len(fake.predictions)
     refused = as_alice.post(f"/api/cloud/jobs/{job.pk}/retry")
     assert refused.status_code == 400
-    assert "can't be opened" in refused.json()["errors"]["config"][0]
+    assert "can't be decrypted" in refused.json()["errors"]["config"][0]
     assert Job.objects.count() == 1
 
 

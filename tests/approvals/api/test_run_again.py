@@ -104,7 +104,7 @@ def test_who_may_not_change_the_parent_takes_over_no_secret(
 ) -> None:
     client = client_of(make_user("rita", acme, Role.RESEARCHER))
     body = begin(client, parent)
-    assert "write your own in its place" in body["remarks"][0]
+    assert "Replace it with your own" in body["remarks"][0]
     answer = client.post(SUBMIT, body["submission"], format="json")
     assert answer.status_code == 400
     assert "a secret that is not kept here" in answer.json()["errors"]["config"][0]

@@ -22,12 +22,9 @@ PRICE = {"price": {"usd_per_second": 0.01}}
 @pytest.mark.parametrize(
     ("fields", "doubt"),
     [
-        ({"metadata": {"refused": {"billed_seconds": "1e+300"}}}, "billed for as reported by its provider can't be"),
+        ({"metadata": {"refused": {"billed_seconds": "1e+300"}}}, "billed for, as its provider tells it, can't be"),
         ({"metadata": {"refused": {"completed_at": "9999"}}, "cost_usd": Decimal(3)}, "its end, as its provider"),
-        (
-            {"started_at": None, "metadata": {"refused": {"started_at": "9999"}}},
-            "its start as reported by its provider",
-        ),
+        ({"started_at": None, "metadata": {"refused": {"started_at": "9999"}}}, "its start, as its provider tells it"),
         ({}, "there is no price for cpu."),
         ({"hardware_profile": ""}, "there is no price for the default hardware."),
         ({"metadata": {"refused": {"completed_at": "9999"}, **PRICE}}, None),
