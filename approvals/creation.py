@@ -19,7 +19,7 @@ from approvals.reviewers import request_warnings
 from approvals.rules.evaluation import Hold, joined_reasons
 from approvals.rules.facts import holds_now
 from approvals.statuses import RequestStatus
-from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change
 from jobs.models import Job
 
@@ -84,7 +84,7 @@ def _create(
         reason=reason,
         **amounts,
     )
-    with unit_of_work():
+    with joined_unit():
         request.save(force_insert=True)
         attach(required, request)
         request.record(_creation_change(request, actor, source, request.reason))

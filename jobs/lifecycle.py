@@ -65,7 +65,7 @@ def create(
     """Store a new job, with its history and its event. It waits; nothing is started here.
 
     `estimated_cost` and `lowest_cost` are the ends of the estimate in US dollars. The caller's transaction holds
-    `permissions.lock_submitter`, so that the user's open jobs are counted by one at a time.
+    `permissions.lock_submitter`, so that the user's open jobs are counted by one at a time, and ends with an error.
     Raises LimitReachedError when `user` may have no further open job.
     """
     job = Job(
@@ -86,7 +86,7 @@ def create(
     )
     actor = Actor.of(user)
     change = Change.of(job, "", JobStatus.PENDING, actor=actor, source=source, reason=origin.reason, at=job.created_at)
-    with unit_of_work():
+    with joined_unit():
         check_open_jobs(user)
         _mark_dataset_used(submission.dataset)
         job.save(force_insert=True)

@@ -83,7 +83,7 @@ def enqueue(job: Job, *, role: Role | None, held: bool, actor: Actor, source: st
         enqueued_at=now,
         status=status,
     )
-    with unit_of_work():
+    with joined_unit():
         entry.save(force_insert=True)
         _record(entry, old="", new=status, actor=actor, source=source, reason=f"priority {entry.priority}")
     return entry

@@ -11,7 +11,7 @@ from django_q.tasks import async_task
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.events.publish import EVERYONE, Event, publish
-from queueing.limits import has_made_state, queue_state
+from queueing.limits import queue_state
 from queueing.models import QueueEntry, QueueState
 from queueing.statuses import TAKES_SLOT, WAITING
 
@@ -30,10 +30,12 @@ def request_pass() -> None:
 
 def _enqueue_pass() -> None:
     now = timezone.now()
+    # Read first: of many requests at once all but one need not write the row for which they all would wait.
+    requested_at = queue_state().pass_requested_at
+    if requested_at is not None and requested_at >= now - REQUEST_LIFETIME:
+        return
     is_free = Q(pass_requested_at=None) | Q(pass_requested_at__lt=now - REQUEST_LIFETIME)
-    free = QueueState.objects.filter(is_free, pk=1)
-    # The first pass of all finds no row.
-    if free.update(pass_requested_at=now) or (has_made_state() and free.update(pass_requested_at=now)):
+    if QueueState.objects.filter(is_free, pk=1).update(pass_requested_at=now):
         async_task("queueing.tasks.run_pass")
 
 

@@ -83,7 +83,7 @@ def current_order() -> QueueOrder:
 
 def position_of(entry: QueueEntry) -> int | None:
     """Return the position of an entry, from 1; None: it doesn't wait. For callers that need nothing else."""
-    if queue_state().fair_share:
+    if entry.status == EntryStatus.PENDING and queue_state().fair_share:
         return current_order().positions([entry.pk]).get(entry.pk)
     return _number_of_one(entry)
 
