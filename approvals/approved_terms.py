@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+from cloudtrain_site.database.prepared import Prepared
 from cloudtrain_site.encryption import fingerprints, keys
 from cloudtrain_site.redaction import mask_secrets
 from jobs.configs.secrets import secrets_of
@@ -47,8 +48,15 @@ def stored_terms(job: Job) -> dict[str, Any]:
     return terms_of(stored_job(job))
 
 
+_WITH_TERMS = Prepared(
+    lambda job: Job.objects.filter(pk=job).only(
+        "config", "dataloader_config", "dataset", "provider", "hardware_profile", COST, "sealed"
+    )
+)
+
+
 def stored_job(job: Job) -> Job:
-    return Job.objects.get(pk=job.pk)
+    return _WITH_TERMS(job.pk)[0]
 
 
 def digest_of_terms(terms: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from django.db.models.functions import Coalesce
 from approvals.models import ApprovalRequest, ApprovalRule, Decision, Requirement
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.accounts.api_keys import organization_of_key
+from cloudtrain_site.database.prepared import Prepared, counted
 from jobs.models import Membership, Organization
 from jobs.permissions import AnyUser, Team, is_superuser, memberships_of
 from jobs.roles import MANAGERS, RANK, Role
@@ -276,13 +277,30 @@ def rule_warnings(rule: ApprovalRule) -> list[str]:
     ]
 
 
+_REQUIREMENTS = Prepared(lambda request: Requirement.objects.filter(request=request))
+
+
+def _reviewers_of(request: ApprovalRequest, item: Requirement, asker: int) -> int:
+    """Return how many there are, without the one who may not decide."""
+    if not item.reviewer_role and item.reviewer_group_id is None:
+        return 0
+    return _reviewers_with(item.reviewer_role)(request.organization_id, item.reviewer_group_id, asker)[0]
+
+
+@cache
+def _reviewers_with(role: str) -> Prepared[int]:
+    return Prepared(
+        lambda organization, group, asker: counted(reviewers_in(organization, role, group).exclude(pk=asker))
+    )
+
+
 def request_warnings(request: ApprovalRequest | None) -> list[str]:
     """Return a warning for each requirement of a pending request that has too few reviewers; none for another."""
     if request is None or request.status != RequestStatus.PENDING:
         return []
-    requirements = list(request.requirements.all())
-    own = _allows_own(requirements)
-    waiting = {item: _eligible_for(request, [item], own=own).count() for item in requirements if item.approvals_missing}
+    requirements = _REQUIREMENTS(request.pk)
+    asker = 0 if _allows_own(requirements) else request.requested_by_id or 0
+    waiting = {item: _reviewers_of(request, item, asker) for item in requirements if item.approvals_missing}
     return [
         _too_few(
             f"The rule {item.rule_name}" if len(requirements) > 1 else "This request", item.approvals_needed, count

@@ -20,7 +20,7 @@ from jobs.configs.submission import Submission
 from jobs.datasets.store import upload_in
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.organizations.settings import hardware_for, provider_for
-from jobs.permissions import choose_organization, memberships_of
+from jobs.permissions import belongs_to_several, choose_organization
 from jobs.providers import UnknownProviderError, get_provider, names
 from jobs.providers.inspection import findings_on, objection_to_dataset, objections_to, remarks_on
 from jobs.providers.settings import default_hardware
@@ -204,7 +204,7 @@ def _warnings(
     provider_config: ProviderConfig,
 ) -> list[str]:
     warnings = []
-    if not (body["organization"] or body["parent"]) and memberships_of(user).count() > 1:
+    if not (body["organization"] or body["parent"]) and belongs_to_several(user):
         warnings.append(f"No organization named. Using {organization.name}.")
     obstacles = obstacles_at(submission.provider, provider_config)
     return [*warnings, *_uncallable(submission), *obstacles, *remarks_on(submission.provider, submission.config)]

@@ -10,6 +10,7 @@ from django.db import connection
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
+from cloudtrain_site.database.prepared import Prepared, counted
 from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.limits.streams import open_by_user
@@ -28,8 +29,12 @@ def lock_person(user: User) -> None:
         User.objects.select_for_update(no_key=True).filter(pk=user.pk).values_list("pk").first()
 
 
+#: With the condition of its index.
+_OPEN_JOBS = Prepared(lambda user: counted(Job.objects.filter(submitted_by=user, completed_at=None)))
+
+
 def open_jobs_of(user: User) -> int:
-    return Job.objects.filter(submitted_by=user, completed_at=None).count()  # the condition of its index
+    return _OPEN_JOBS(user.pk)[0]
 
 
 def check_open_jobs(user: User) -> None:

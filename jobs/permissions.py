@@ -12,10 +12,39 @@ from django.db.models import QuerySet
 from rest_framework.exceptions import PermissionDenied, ValidationError
 
 from cloudtrain_site.accounts.api_keys import organization_of_key
+from cloudtrain_site.database.prepared import Prepared
 from jobs.models import Job, JobQuerySet, Membership, Organization
 from jobs.roles import MANAGERS, SUBMITTERS, Role
 
 AnyUser: TypeAlias = User | AnonymousUser
+
+# Of each submission; the last one of each request with a key.
+_FIRST_SUBMITTING = Prepared(
+    lambda user, bound: (
+        _memberships(user, bound)
+        .filter(role__in=SUBMITTERS, organization__closed_at=None)
+        .select_related("organization")
+        .order_by("id")[:1]
+    )
+)
+_TWO_MEMBERSHIPS = Prepared(lambda user, bound: _memberships(user, bound).values_list("pk")[:2])
+_LOCKED_MEMBERSHIP = Prepared(
+    lambda user, organization: (
+        Membership.objects.filter(user_id=user, organization=organization)
+        .select_related("user")
+        .select_for_update(of=("self", "user"), no_key=True)
+    )
+)
+_OPEN_ORGANIZATION = Prepared(
+    lambda organization: Organization.objects.filter(pk=organization, closed_at=None).values_list("pk")
+)
+_DEMANDING = Prepared(
+    lambda user: (
+        Membership.objects.filter(user=user, organization__second_factor_required=True)
+        .order_by("organization__name")
+        .values_list("organization__name", flat=True)
+    )
+)
 
 
 def is_superuser(user: AnyUser) -> bool:
@@ -25,9 +54,17 @@ def is_superuser(user: AnyUser) -> bool:
 
 def memberships_of(user: AnyUser) -> QuerySet[Membership]:
     """Return the memberships by which `user` acts: of those, a key for one organization has that one alone."""
-    memberships = Membership.objects.filter(user_id=user.pk or 0)
-    bound = organization_of_key(user)
+    return _memberships(user.pk or 0, organization_of_key(user))
+
+
+def _memberships(user_id: int, bound: int | None) -> QuerySet[Membership]:
+    memberships = Membership.objects.filter(user_id=user_id)
     return memberships if bound is None else memberships.filter(organization=bound)
+
+
+def belongs_to_several(user: AnyUser) -> bool:
+    """Whether `user` acts in more than one organization."""
+    return len(_TWO_MEMBERSHIPS(user.pk or 0, organization_of_key(user))) > 1
 
 
 def _admin_by_key(user: AnyUser) -> int | None:
@@ -118,13 +155,12 @@ def lock_submitter(user: User, organization: Organization) -> Role:
         # Who closes the organization waits for this lock, as for that of a member's membership.
         list(Organization.objects.select_for_update(no_key=True).filter(pk=organization.pk).values_list("pk"))
     else:
-        memberships = Membership.objects.select_for_update(of=("self", "user"), no_key=True).select_related("user")
-        membership = memberships.filter(user_id=user.pk, organization=organization).first()
+        membership = _LOCKED_MEMBERSHIP.first(user.pk, organization.pk)
         role = Role(membership.role) if membership is not None and membership.user.is_active else None
     if role not in SUBMITTERS:
         raise PermissionDenied(f"You can no longer submit jobs for {organization}.")
     # In a query of its own, after the lock: the rows joined above may be older.
-    if not Organization.objects.filter(pk=organization.pk, closed_at=None).exists():
+    if not _OPEN_ORGANIZATION(organization.pk):
         raise PermissionDenied(closed_sentence(organization))
     return role
 
@@ -185,9 +221,7 @@ def choose_organization(user: AnyUser, name: str = "") -> Organization:
 
 
 def _first(user: AnyUser) -> Organization:
-    memberships = memberships_of(user).filter(role__in=SUBMITTERS).select_related("organization")
-    memberships = memberships.filter(organization__closed_at=None)
-    membership = memberships.order_by("id").first()
+    membership = _FIRST_SUBMITTING.first(user.pk or 0, organization_of_key(user))
     if membership is not None:
         return membership.organization
     fallback = organizations_of(user, ()).filter(closed_at=None).order_by("id").first()  # a superuser has them all
@@ -198,5 +232,4 @@ def _first(user: AnyUser) -> Organization:
 
 def demanding_organizations(user: User) -> list[str]:
     """Return the names of the user's organizations that demand a second factor of their members."""
-    demanding = Membership.objects.filter(user=user, organization__second_factor_required=True)
-    return list(demanding.order_by("organization__name").values_list("organization__name", flat=True))
+    return _DEMANDING(user.pk)

@@ -6,20 +6,18 @@ from collections.abc import Iterable
 
 from django.db.models import Count
 
+from cloudtrain_site.database.prepared import Prepared
 from cloudtrain_site.enterprise import config_in_force
 from jobs.models import Organization, ProviderConfig
 from jobs.providers import names
 from queueing.models import ProviderLimit, QueueEntry, QueueState
 from queueing.policy import Candidate, Limits, Usage
 
+_STATE = Prepared(lambda: QueueState.objects.filter(pk=1))
+
 
 def queue_state() -> QueueState:
-    return QueueState.objects.filter(pk=1).first() or QueueState.objects.get_or_create(pk=1)[0]
-
-
-def has_made_state() -> bool:
-    """Make the row of the queue's state if there is none yet, and return whether there was none."""
-    return QueueState.objects.get_or_create(pk=1)[1]
+    return _STATE.first() or QueueState.objects.get_or_create(pk=1)[0]
 
 
 def current_limits(state: QueueState, concerned: Iterable[Organization | None] | None = None) -> Limits:

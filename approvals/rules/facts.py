@@ -6,11 +6,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from django.contrib.auth.models import User
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from approvals.models import ApprovalRule
 from approvals.rules.evaluation import Facts, Hold, all_holds
+from cloudtrain_site.database.prepared import Prepared, counted
 from jobs.configs.submission import Submission
 from jobs.costs.estimates import Estimate, estimate
 from jobs.identifiers import new_job_id
@@ -20,11 +21,26 @@ from jobs.roles import Role
 
 DAY = timedelta(hours=24)
 
+_RULES = Prepared(
+    lambda organization: ApprovalRule.objects.filter(
+        Q(organization=None) | Q(organization=organization), enabled=True
+    ).select_related("reviewer_group")
+)
+_STARTED = Prepared(
+    lambda user, itself: _jobs_of(user, itself).exclude(submission_started_at=None).values_list("pk")[:1]
+)
+# Ids sort by time, so the index by submitter serves this query.
+_LATELY = Prepared(lambda user, itself, since: counted(_jobs_of(user, itself).filter(pk__gt=since)))
+
+
+def _jobs_of(user: int, itself: str | None) -> QuerySet[Job]:
+    jobs = Job.objects.filter(submitted_by=user)
+    return jobs if itself is None else jobs.exclude(pk=itself)
+
 
 def rules_in_force(organization: Organization) -> list[ApprovalRule]:
     """Return the enabled rules for a submission in `organization`, in the order of their priorities."""
-    rules = ApprovalRule.objects.filter(Q(organization=None) | Q(organization=organization), enabled=True)
-    return list(rules.select_related("reviewer_group"))
+    return _RULES(organization.pk)
 
 
 def facts_about(
@@ -39,11 +55,7 @@ def facts_about(
 
     Rules go by the upper end of `expected`. `role` is the user's role in `organization`; None: it is read.
     """
-    own = Job.objects.filter(submitted_by=user)
-    if isinstance(submission, Job):
-        own = own.exclude(pk=submission.pk)
-    # Ids sort by time, so the index by submitter serves this query.
-    lately = own.filter(pk__gt=new_job_id(timezone.now() - DAY))
+    itself = submission.pk if isinstance(submission, Job) else None
     return Facts(
         username=user.get_username(),
         role=role or role_in(user, organization),
@@ -52,8 +64,8 @@ def facts_about(
         hardware_profile=submission.hardware_profile,
         config_name=submission.config_name,
         estimated_cost=expected.highest_cost,
-        first_job=not own.exclude(submission_started_at=None).exists(),
-        jobs_in_day=lately.count() + 1,
+        first_job=not _STARTED(user.pk, itself),
+        jobs_in_day=_LATELY(user.pk, itself, new_job_id(timezone.now() - DAY))[0] + 1,
         cost_doubt=expected.doubt,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from django.db import transaction
@@ -14,6 +14,8 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from cloudtrain_site.correlation_ids import get_correlation_id
+from cloudtrain_site.database.fast_sql import OnConflict, upsert
+from cloudtrain_site.database.prepared import Prepared
 from cloudtrain_site.database.unit_of_work import at_end_of_unit
 from cloudtrain_site.models import Loop
 from cloudtrain_site.notices.models import Delivery, Notice
@@ -99,7 +101,7 @@ def _one_line(text: str) -> str:
 
 
 def _insert(notices: list[Notice]) -> None:
-    Notice.objects.bulk_create(notices, ignore_conflicts=True)
+    upsert(notices, OnConflict(unique=("key",)))
     now = timezone.now()
     if due := sum(notice.due_at <= now for notice in notices):
         transaction.on_commit(partial(_send_for, due), robust=True)
@@ -107,8 +109,13 @@ def _insert(notices: list[Notice]) -> None:
 
 def _send_for(count: int) -> None:
     """Enqueue a sender for `count` new notices, unless others wait with them: one is enqueued for those already."""
-    if len(notices_to_address().values_list("pk", flat=True)[: count + 1]) <= count:
+    if len(_first_to_address(count + 1)(timezone.now())) <= count:
         enqueue_sending()
+
+
+@cache
+def _first_to_address(count: int) -> Prepared[Any]:
+    return Prepared(lambda now: _to_address(now).values_list("pk")[:count])
 
 
 def enqueue_sending() -> None:
@@ -119,7 +126,11 @@ def enqueue_sending() -> None:
 
 def notices_to_address() -> QuerySet[Notice]:
     """Return the due notices that have no deliveries yet, the oldest first."""
-    return Notice.objects.filter(addressed_at=None, due_at__lte=timezone.now()).order_by("due_at", "id")
+    return _to_address(timezone.now())
+
+
+def _to_address(now: datetime) -> QuerySet[Notice]:
+    return Notice.objects.filter(addressed_at=None, due_at__lte=now).order_by("due_at", "id")
 
 
 def due_deliveries() -> QuerySet[Delivery]:

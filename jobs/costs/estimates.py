@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from django.utils import timezone
 
+from cloudtrain_site.database.prepared import Prepared
 from jobs.configs.reading import ConfigReading, read_config
 from jobs.costs.pace import batches_per_step, kind_of, kind_text
 from jobs.costs.prices import Price, price_of, rate_of
@@ -203,9 +204,21 @@ def step_range(provider: ProviderConfig, reading: ConfigReading, hardware: str) 
     return figure, f"{figure_source} and {runs}" if figure_source and paces else figure_source or f"from {runs}"
 
 
+_NEWEST_PACES = Prepared(
+    lambda provider, hardware, kind: (
+        Job.objects.filter(
+            provider=provider,
+            hardware_profile=hardware,
+            training_kind=kind,
+            status=JobStatus.COMPLETED,
+            seconds_per_step__isnull=False,
+        )
+        .order_by("-completed_at")
+        .values_list("seconds_per_step", flat=True)[:SAMPLE_SIZE]
+    )
+)
+
+
 def recent_paces(provider: str, hardware: str, kind: str) -> list[float]:
     """Return the seconds a step of the last completed runs of a kind of training."""
-    alike = Job.objects.filter(provider=provider, hardware_profile=hardware, training_kind=kind)
-    completed = alike.filter(status=JobStatus.COMPLETED, seconds_per_step__isnull=False)
-    newest = completed.order_by("-completed_at").values_list("seconds_per_step", flat=True)[:SAMPLE_SIZE]
-    return [pace for pace in newest if pace is not None]
+    return [pace for pace in _NEWEST_PACES(provider, hardware, kind) if pace is not None]

@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, URLValidator
 from django.db import models
 
+from cloudtrain_site.database.prepared import Prepared
 from jobs.models.organization import Organization
 from jobs.validators import holds_no_secret
 
@@ -108,10 +109,13 @@ class ProviderConfig(models.Model):
     @classmethod
     def of(cls, name: str) -> ProviderConfig:
         """Return the settings of a provider; while nobody has stored any, the defaults."""
-        return cls.objects.filter(pk=name).select_related("discovery_organization").first() or cls(name=name)
+        return _BY_NAME.first(name) or cls(name=name)
 
     @classmethod
     def of_all(cls, names: Collection[str]) -> dict[str, ProviderConfig]:
         """Return the same for each of `names`, by name. One query."""
         stored = cls.objects.in_bulk(names)
         return {name: stored.get(name) or cls(name=name) for name in names}
+
+
+_BY_NAME = Prepared(lambda name: ProviderConfig.objects.filter(pk=name).select_related("discovery_organization"))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from django.utils import timezone
 
+from cloudtrain_site.database.prepared import Prepared
 from jobs.models import ProviderConfig
 from jobs.providers import label_of
 from jobs.sync import circuit_breaker
 from jobs.sync.readiness import failed_look_at
 from queueing.limits import queue_state
 from queueing.models import ProviderLimit
+
+_DRAINED = Prepared(lambda provider: ProviderLimit.objects.filter(pk=provider, drained=True).values_list("pk"))
 
 
 def obstacles_at(provider: str, config: ProviderConfig) -> list[str]:
@@ -18,7 +21,7 @@ def obstacles_at(provider: str, config: ProviderConfig) -> list[str]:
     sentences = []
     if queue_state().paused:
         sentences.append("The queue is paused. The job waits until an admin resumes it.")
-    if ProviderLimit.objects.filter(pk=provider, drained=True).exists():
+    if _DRAINED(provider):
         sentences.append(f"{label} is being drained and accepts no new jobs. The job waits.")
     if circuit_breaker.is_open(config, timezone.now()):
         tries = "once" if config.outage_failures == 1 else f"{config.outage_failures} times in a row"

@@ -1,0 +1,110 @@
+"""Queries of hot paths whose SQL Django assembles once for each kind of arguments, and not each time anew.
+
+Django takes several times as long to assemble such a query as SQLite takes to answer it. The ORM still writes the SQL,
+converts the values and makes the objects; only what a query of the same shape had before is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Count, QuerySet, Value
+
+Row = TypeVar("Row")
+Argument = int | str | datetime | None
+
+#: What stands for the arguments while the SQL is assembled. No query has these as values of its own.
+_FIRST_NUMBER = 2_000_000_000
+_FIRST_TIME = datetime(1971, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Assembled:
+    """A query with its SQL, and by each parameter the number of its argument, or None and the query's own value."""
+
+    queryset: QuerySet[Any, Any]
+    compiler: Any
+    sql: str
+    params: tuple[tuple[int | None, Any], ...]
+
+
+class Prepared(Generic[Row]):
+    """A query, as `build` makes it from the arguments, by their positions.
+
+    `build` must use each argument as it is, to compare a column with it, and nothing else that may differ from one call
+    to the next. Not for a column of a small number, nor for an argument within a pattern: the first call raises.
+    """
+
+    def __init__(self, build: Callable[..., QuerySet[Any, Row]]) -> None:
+        self._build = build
+        self._assembled: dict[tuple[object, ...], _Assembled] = {}
+
+    def __call__(self, *arguments: Argument) -> list[Row]:
+        """Return the rows."""
+        connection = connections[DEFAULT_DB_ALIAS]
+        shape = (connection.vendor, *map(type, arguments))
+        assembled = self._assembled.get(shape)
+        if assembled is None:
+            assembled = self._assembled[shape] = self._assemble(arguments, connection)
+        values = [_stored(argument, connection) for argument in arguments]
+        params = tuple(own if number is None else values[number] for number, own in assembled.params)
+        return list(_bound(assembled, params, connection))
+
+    def first(self, *arguments: Argument) -> Row | None:
+        """Return the first row; None: there is none. `build` says how many are read at most."""
+        return next(iter(self(*arguments)), None)
+
+    def _assemble(self, arguments: tuple[Argument, ...], connection: BaseDatabaseWrapper) -> _Assembled:
+        markers = [_marker(argument, number) for number, argument in enumerate(arguments)]
+        queryset = self._build(*markers)
+        compiler = queryset.query.get_compiler(using=DEFAULT_DB_ALIAS, elide_empty=False)
+        sql, values = compiler.as_sql()
+        numbers = {_stored(marker, connection): number for number, marker in enumerate(markers) if marker is not None}
+        params = tuple((numbers.get(value), value) for value in values)
+        if not set(numbers.values()) <= {number for number, _ in params}:
+            raise ValueError(f"An argument is not among the parameters of {sql}")
+        return _Assembled(queryset, compiler, sql, params)
+
+
+def counted(rows: QuerySet[Any, Any]) -> QuerySet[Any, int]:
+    """Return the query whose one row is the number of `rows`, which QuerySet.count would execute at once."""
+    numbers: QuerySet[Any, int] = rows.order_by().values(one=Value(1)).annotate(number=Count("pk"))
+    return numbers.values_list("number", flat=True)
+
+
+def _marker(argument: Argument, number: int) -> Argument:
+    kind = type(argument)
+    if kind is int:
+        return _FIRST_NUMBER + number
+    if kind is str:
+        return f"argument {number} of a prepared query"
+    if kind is datetime:
+        return _FIRST_TIME.replace(microsecond=number)
+    if argument is None:
+        return None
+    raise TypeError(f"A prepared query has no arguments of {kind}")
+
+
+def _stored(argument: Argument, connection: BaseDatabaseWrapper) -> Any:
+    return connection.ops.adapt_datetimefield_value(argument) if type(argument) is datetime else argument
+
+
+def _bound(assembled: _Assembled, params: tuple[Any, ...], connection: BaseDatabaseWrapper) -> Any:
+    """Return the query with these parameters, for this thread's connection. Nothing of it is shared but the SQL."""
+    compiler, queryset = _copy(assembled.compiler), _copy(assembled.queryset)
+    compiler.connection, compiler.as_sql = connection, lambda: (assembled.sql, params)
+    queryset._query = _copy(queryset.query)
+    queryset._query.get_compiler = lambda using: compiler
+    return queryset
+
+
+def _copy(original: Any) -> Any:
+    """Return a shallow copy. `copy.copy` of a query would execute it."""
+    copied = object.__new__(type(original))
+    copied.__dict__.update(original.__dict__)
+    return copied
