@@ -5,6 +5,7 @@ All data come about by the product's own verbs, under a clock that is set back; 
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -78,11 +79,23 @@ def submit(user: Any, name: str, provider: str, hardware: str, config: dict[str,
     return intake.submit(intake.SubmissionRequest(user, team, submission, Source.API)).job
 
 
+def log_of(chance: random.Random, rate: float, failed: bool) -> str:
+    """The log of a training: the loss falls the faster, the higher the rate, and the highest makes it noisy."""
+    steps, low = range(10, (430 if failed else 1000) + 1, 10), chance.uniform(0.06, 0.14)
+    lines = [
+        f"step {step}/1000 loss: {low + 0.5 * math.exp(-step * rate * 60) + chance.uniform(-1, 1) * rate * 60:.4f} "
+        f"lr: {rate * min(1, step / 100):.6f}"
+        for step in steps
+    ]
+    return "\n".join([*lines, *([OUT_OF_MEMORY] if failed else [])]) + "\n"
+
+
 def live(chance: random.Random, people: list[Any], at: datetime) -> None:
     """Let a job of the past be submitted, run and end."""
     from cloudtrain_site.states import Actor, Source
-    from jobs import lifecycle
-    from jobs.models import Job
+    from jobs import lifecycle, logs
+    from jobs.curves.kept import keep_curves
+    from jobs.models import Job, KeptCurves
     from jobs.providers.base import Snapshot
     from jobs.statuses import JobStatus
 
@@ -110,8 +123,13 @@ def live(chance: random.Random, people: list[Any], at: datetime) -> None:
             completed_at=ended,
             cost_usd=Decimal(str(round(price * hours, 2))),
             error_message=OUT_OF_MEMORY if failed else None,
+            log=log_of(chance, rate, failed),
         )
         lifecycle.apply_snapshot(job, end, source=Source.POLL)
+        job.refresh_from_db()
+        logs.store_log(job, end)
+    KeptCurves.objects.create(job=job, requested_at=ended)
+    keep_curves(job)
 
 
 def _is_free(job: Any) -> bool:
