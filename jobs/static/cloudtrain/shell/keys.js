@@ -14,6 +14,8 @@ const places = find("palette-places");
 
 let asked = 0;
 let pause = 0;
+let shownFor = null;
+let acts = Promise.resolve();
 
 const options = () => [...places.querySelectorAll("[role=option]")];
 const chosen = () => places.querySelector("[aria-selected=true]");
@@ -27,10 +29,12 @@ function select(option) {
 
 async function look() {
   const number = ++asked;
-  const query = new URLSearchParams({ q: text.value });
+  const { value } = text;
+  const query = new URLSearchParams({ q: value });
   const found = await fetchText(`${palette.dataset.places}?${query}`).catch(() => null);
   if (found === null || number !== asked) return;
   places.innerHTML = found;
+  shownFor = value;
   select(options()[0]);
 }
 
@@ -38,6 +42,7 @@ function openPalette() {
   if (document.querySelector("dialog[open]")) return;
   text.value = "";
   places.textContent = "";
+  shownFor = null;
   palette.showModal();
   look();
 }
@@ -48,11 +53,16 @@ text?.addEventListener("input", () => {
 });
 text?.addEventListener("keydown", (event) => {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  const all = options();
-  if (step && all.length) select(all.at((all.indexOf(chosen()) + step) % all.length));
-  else if (event.key === "Enter") chosen()?.click();
-  else return;
+  if (!step && event.key !== "Enter") return;
   event.preventDefault();
+  // Who types fast means what will be found, not what is shown yet.
+  acts = acts.then(async () => {
+    clearTimeout(pause);
+    if (shownFor !== text.value) await look();
+    const all = options();
+    if (!step) chosen()?.click();
+    else if (all.length) select(all.at((all.indexOf(chosen()) + step) % all.length));
+  });
 });
 palette?.addEventListener("click", (event) => event.target === palette && palette.close());
 
