@@ -82,6 +82,7 @@ class ApprovalRule(models.Model):
         help_text="Holds jobs of submitters with this role in the organization or a lower one.",
     )
     jobs_in_day_exceed = models.PositiveIntegerField(
+        "jobs of a user in 24 hours above",
         null=True,
         blank=True,
         help_text="Holds further jobs of a user after this many in 24 hours, counted over all organizations.",
@@ -124,6 +125,7 @@ class ApprovalRule(models.Model):
     )
 
     max_cost_usd = models.DecimalField(
+        "stop at, in US dollars",
         max_digits=12,
         decimal_places=4,
         null=True,
@@ -133,6 +135,7 @@ class ApprovalRule(models.Model):
         "reviewer set a limit too, the lowest counts.",
     )
     fuse_action = models.CharField(
+        "when the limit is reached",
         max_length=10,
         blank=True,
         default="",
@@ -142,6 +145,7 @@ class ApprovalRule(models.Model):
         "default. If several rules hold a job, the strictest counts.",
     )
     fuse_grace_percent = models.PositiveSmallIntegerField(
+        "grace, in percent",
         null=True,
         blank=True,
         validators=[MaxValueValidator(100)],

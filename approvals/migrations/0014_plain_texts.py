@@ -53,12 +53,12 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='approvalrule',
             name='fuse_action',
-            field=models.CharField(blank=True, choices=[('cancel', 'Cancel the job'), ('ask', 'Request more, cancel beyond a grace')], db_default='', default='', help_text="What happens when a job reaches its cost limit. Empty: the submitter's choice, or else the site's default. If several rules hold a job, the strictest counts.", max_length=10),
+            field=models.CharField(blank=True, choices=[('cancel', 'Cancel the job'), ('ask', 'Request more, cancel beyond a grace')], db_default='', default='', help_text="What happens when a job reaches its cost limit. Empty: the submitter's choice, or else the site's default. If several rules hold a job, the strictest counts.", max_length=10, verbose_name='when the limit is reached'),
         ),
         migrations.AlterField(
             model_name='approvalrule',
             name='fuse_grace_percent',
-            field=models.PositiveSmallIntegerField(blank=True, help_text="How far beyond its limit a job continues while more is requested, in percent. Empty: the site's default.", null=True, validators=[django.core.validators.MaxValueValidator(100)]),
+            field=models.PositiveSmallIntegerField(blank=True, help_text="How far beyond its limit a job continues while more is requested, in percent. Empty: the site's default.", null=True, validators=[django.core.validators.MaxValueValidator(100)], verbose_name='grace, in percent'),
         ),
         migrations.AlterField(
             model_name='approvalrule',
@@ -68,12 +68,12 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='approvalrule',
             name='jobs_in_day_exceed',
-            field=models.PositiveIntegerField(blank=True, help_text='Holds further jobs of a user after this many in 24 hours, counted over all organizations.', null=True),
+            field=models.PositiveIntegerField(blank=True, help_text='Holds further jobs of a user after this many in 24 hours, counted over all organizations.', null=True, verbose_name='jobs of a user in 24 hours above'),
         ),
         migrations.AlterField(
             model_name='approvalrule',
             name='max_cost_usd',
-            field=models.DecimalField(blank=True, decimal_places=4, help_text='The highest cost of each job that the rule holds, in US dollars. If other rules, the submitter or a reviewer set a limit too, the lowest counts.', max_digits=12, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0.01')), django.core.validators.MaxValueValidator(Decimal('99999999'))]),
+            field=models.DecimalField(blank=True, decimal_places=4, help_text='The highest cost of each job that the rule holds, in US dollars. If other rules, the submitter or a reviewer set a limit too, the lowest counts.', max_digits=12, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0.01')), django.core.validators.MaxValueValidator(Decimal('99999999'))], verbose_name='stop at, in US dollars'),
         ),
         migrations.AlterField(
             model_name='approvalrule',

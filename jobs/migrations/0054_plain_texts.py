@@ -15,6 +15,11 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AlterField(
             model_name='job',
+            name='estimated_cost_usd',
+            field=models.DecimalField(decimal_places=4, max_digits=12, null=True, verbose_name='estimated cost, in dollars'),
+        ),
+        migrations.AlterField(
+            model_name='job',
             name='fuse_action',
             field=models.CharField(choices=[('cancel', 'Cancel the job'), ('ask', 'Request more, cancel beyond a grace')], max_length=10, null=True),
         ),

@@ -114,7 +114,7 @@ class Job(Lineage, Stateful):
     log_removed_at = models.DateTimeField(null=True, editable=False)
 
     #: The upper end, by which rules go; the lower end; and what both are from, as a sentence.
-    estimated_cost_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True)
+    estimated_cost_usd = models.DecimalField("estimated cost, in dollars", max_digits=12, decimal_places=4, null=True)
     estimated_cost_low_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True)
     estimate_source = models.CharField(max_length=300, null=True)
     #: What a completed run tells of the time of a step, see costs/pace.py; null for one that tells nothing.
