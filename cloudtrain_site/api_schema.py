@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from inspect import getdoc
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.plumbing import get_doc
+from drf_spectacular.plumbing import alpha_operation_sorter, get_doc
+from drf_spectacular.types import OpenApiTypes
 from rest_framework import exceptions, serializers
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import SAFE_METHODS
@@ -33,6 +35,11 @@ MEANINGS: dict[Error, str] = {
     BodyTooLarge: "The body is too large.",
     exceptions.UnsupportedMediaType: "The type of the body is not supported.",
 }
+
+
+def order_of(endpoint: tuple[str, str, str, Any]) -> tuple[bool, Any]:
+    """Return the place of an operation in the schema: by its address, those for others' programs last."""
+    return hasattr(endpoint[3].cls, "schema_tag"), alpha_operation_sorter(endpoint)  # type: ignore[no-untyped-call]
 
 
 class UnavailableError(exceptions.APIException):
@@ -88,6 +95,28 @@ class OperationSchema(AutoSchema):
                 answers.setdefault(str(error.status_code), self._answer_with(error))
             operation["responses"] = dict(sorted(answers.items()))
         return operation
+
+    def get_tags(self) -> list[str]:
+        """Return the view's own tag, of what is there for others' programs; else the one of the address."""
+        tag = getattr(self.view, "schema_tag", "")
+        return [tag] if tag else super().get_tags()
+
+    def get_operation_id(self) -> str:
+        if not self._has_own_tag():
+            return super().get_operation_id()
+        # By the whole address: several of them would get one name.
+        words = re.findall(r"\w+", self.path.removeprefix("/api/"))
+        return "_".join([*self.get_tags(), self.method, *words]).lower()
+
+    def get_request_serializer(self) -> Any:
+        return None if self._has_own_tag() else super().get_request_serializer()
+
+    def get_response_serializers(self) -> Any:
+        """Answers for others' programs are as those expect them: objects, which nobody else is to read."""
+        return OpenApiTypes.OBJECT if self._has_own_tag() else super().get_response_serializers()
+
+    def _has_own_tag(self) -> bool:
+        return hasattr(self.view, "schema_tag")
 
     def get_summary(self) -> str:
         return self._texts()[0]

@@ -270,6 +270,8 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Submit, approve, queue, run and watch training jobs.",
     "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
+    "SORT_OPERATIONS": "cloudtrain_site.api_schema.order_of",
+    "TAGS": [{"name": "SimpleTuner", "description": "For SimpleTuner's own command line: docs/simpletuner.md."}],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
     "ENUM_NAME_OVERRIDES": {
         "JobStatusEnum": "jobs.statuses.JobStatus",

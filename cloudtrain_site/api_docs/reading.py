@@ -11,6 +11,8 @@ from typing import Any
 from django.utils.text import slugify
 from drf_spectacular.generators import SchemaGenerator
 
+from cloudtrain_site.compatibility.elsewhere import SIMPLETUNER
+
 Schema = Mapping[str, Any]
 
 #: The sections, by the beginning of their paths; the first that fits.
@@ -26,6 +28,7 @@ SECTIONS = {
     "Account and keys": ("/api/account",),
     "Notices": ("/api/notices",),
     "Others": ("/",),
+    SIMPLETUNER: (),
 }
 #: Bodies that say more than a made-up one would.
 BODIES: dict[str, dict[str, Any]] = {
@@ -78,7 +81,8 @@ def sections() -> list[Section]:
     found = {title: Section(title) for title in SECTIONS}
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
-            found[_title_of(path)].operations.append(_operation(schema, method.upper(), path, operation))
+            title = SIMPLETUNER if SIMPLETUNER in operation["tags"] else _title_of(path)
+            found[title].operations.append(_operation(schema, method.upper(), path, operation))
     return [section for section in found.values() if section.operations]
 
 

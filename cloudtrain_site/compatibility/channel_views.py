@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -36,6 +37,7 @@ class ChangedChannelBody(StrictSerializer):
     is_enabled = serializers.BooleanField(required=False)
 
 
+@extend_schema_serializer(component_name="SimpleTunerNewChannelBody")
 class NewChannelBody(ChangedChannelBody):
     channel_type = serializers.CharField(max_length=20)
     webhook_url = serializers.CharField(max_length=ADDRESS_LIMIT)
@@ -52,10 +54,14 @@ class Channels(CompatibleView):
         """List one's own channels."""
         return Response({"channels": [shown(one) for one in owner_of(request).channels()]})
 
-    @raises(Conflict)
+    @extend_schema(request=NewChannelBody)
+    @raises(Conflict, NotHereError)
     @needs(Scope.ADMINISTER)
     def post(self, request: Request) -> Response:
-        """Add a channel of one's own; the secret that signs a webhook is in the answer alone."""
+        """Add a channel of one's own.
+
+        The secret that signs a webhook is in the answer alone.
+        """
         data = request.data
         if isinstance(data, dict) and data.get("channel_type") == "email":
             raise NotHereError(MAIL)
@@ -74,6 +80,7 @@ class OneChannel(CompatibleView):
         """Show a channel of one's own."""
         return Response(shown(find_channel(request, channel_id)))
 
+    @extend_schema(request=ChangedChannelBody)
     @needs(Scope.ADMINISTER)
     def patch(self, request: Request, channel_id: int) -> Response:
         """Rename a channel, or switch it on or off."""
@@ -92,7 +99,10 @@ class ChannelTest(CompatibleView):
     @raises(Conflict)
     @needs(Scope.ADMINISTER)
     def post(self, request: Request, channel_id: int) -> Response:
-        """Send a test over a channel; the history shows what became of it."""
+        """Send a test over a channel.
+
+        The history shows what became of it.
+        """
         channels.send_test(owner_of(request), find_channel(request, channel_id))
         return Response({"success": True})
 
@@ -108,6 +118,7 @@ class Events(CompatibleView):
 
 
 class History(CompatibleView):
+    @extend_schema(parameters=[HistoryQuery])
     def get(self, request: Request) -> Response:
         """List what became of one's notices."""
         query = checked(HistoryQuery, request.query_params)

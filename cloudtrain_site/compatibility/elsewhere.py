@@ -1,7 +1,4 @@
-"""What SimpleTuner's command line asks for and has no answer here: a sentence names our way.
-
-Its addresses are no part of our API, and so of no schema: docs/simpletuner.md lists them, each with its command.
-"""
+"""What SimpleTuner's command line asks for and has no answer here: a sentence names our way."""
 
 from __future__ import annotations
 
@@ -18,6 +15,9 @@ from rest_framework.views import APIView
 from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.models import Scope
 
+#: In the schema, behind all others: programs of one's own have better addresses.
+SIMPLETUNER = "SimpleTuner"
+
 
 class NotHereError(exceptions.APIException):
     """This site has no such thing. `detail` says what to use instead."""
@@ -29,7 +29,7 @@ class NotHereError(exceptions.APIException):
 class CompatibleView(APIView):
     """A view of an address that only SimpleTuner's command line asks for."""
 
-    schema = None
+    schema_tag = SIMPLETUNER
 
 
 class TailConverter(PathConverter):
@@ -44,6 +44,7 @@ register_converter(TailConverter, "tail")
 class Elsewhere(CompatibleView):
     """Answers whoever is signed in with the sentence of the first word that the rest of the address has."""
 
+    schema = None  # docs/simpletuner.md lists them, each with its command
     sentences: Mapping[str, str] = {}
 
     def get(self, request: Request, rest: str = "", **kwargs: Any) -> NoReturn:

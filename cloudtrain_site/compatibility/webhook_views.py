@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -48,10 +49,14 @@ class Webhooks(CompatibleView):
         rows = owner_of(request).channels().filter(kind=ChannelKind.WEBHOOK)
         return Response({"webhooks": [_shown(row, request) for row in rows]})
 
-    @raises(Conflict)
+    @extend_schema(request=WebhookBody)
+    @raises(Conflict, NotHereError)
     @needs(Scope.ADMINISTER)
     def post(self, request: Request) -> Response:
-        """Add a webhook; the secret that signs it is in this answer alone."""
+        """Add a webhook.
+
+        The secret that signs it is in this answer alone.
+        """
         body = _checked(request)
         if not body.get("url"):
             raise serializers.ValidationError({"url": ["Say the address."]})
@@ -70,6 +75,8 @@ class OneWebhook(CompatibleView):
         """Show a webhook of one's own."""
         return Response(_shown(_find(request, channel_id), request))
 
+    @extend_schema(request=WebhookBody)
+    @raises(NotHereError)
     @needs(Scope.ADMINISTER)
     def patch(self, request: Request, channel_id: int) -> Response:
         """Change a webhook."""
@@ -89,6 +96,7 @@ class OneWebhook(CompatibleView):
 
 
 class WebhookTest(CompatibleView):
+    @extend_schema(request=TestBody)
     @raises(Conflict)
     @needs(Scope.ADMINISTER)
     def post(self, request: Request, channel_id: int) -> Response:
@@ -101,6 +109,7 @@ class WebhookTest(CompatibleView):
 class WebhookHistory(CompatibleView):
     """Of one webhook, or of all that are the asker's."""
 
+    @extend_schema(parameters=[HistoryQuery])
     def get(self, request: Request, channel_id: int | None = None) -> Response:
         """List what was sent."""
         rows = owner_of(request).deliveries().filter(kind=ChannelKind.WEBHOOK)

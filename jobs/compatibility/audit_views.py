@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import Count, Max, Min, Q, QuerySet
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
@@ -58,6 +59,7 @@ class AuditView(CompatibleView):
 
 
 class Audit(AuditView):
+    @extend_schema(parameters=[AuditQuery])
     @needs(Scope.ADMINISTER)
     def get(self, request: Request) -> Response:
         """List who changed what."""
@@ -76,6 +78,7 @@ class Audit(AuditView):
 
 
 class AuditOfUser(AuditView):
+    @extend_schema(parameters=[PageQuery])
     @needs(Scope.ADMINISTER)
     def get(self, request: Request, user_id: int) -> Response:
         """List what a person changed, and what was changed about them."""
@@ -86,9 +89,10 @@ class AuditOfUser(AuditView):
 
 
 class AuditOfSecurity(AuditView):
+    @extend_schema(parameters=[PageQuery])
     @needs(Scope.ADMINISTER)
     def get(self, request: Request) -> Response:
-        """List what was changed about people, members, keys and single sign-on."""
+        """List changes of people, members, keys and single sign-on."""
         return _page(self.records(request.user).filter(SECURITY), checked(PageQuery, request.query_params))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import Count, Q, Sum
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema
 from prometheus_client import generate_latest
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -54,7 +55,7 @@ class MetricsHealth(CompatibleView):
 
 class PrometheusText(CompatibleView):
     def get(self, request: Request) -> Response:
-        """Return the metrics' text in JSON: what scrapes asks at ENDPOINT."""
+        """Return the metrics' text in JSON."""
         return Response({"metrics": generate_latest(Scrape(request.user)).decode()})
 
 
@@ -66,6 +67,7 @@ class PrometheusInfo(CompatibleView):
 
 
 class MetricsCosts(CompatibleView):
+    @extend_schema(parameters=[PeriodQuery])
     def get(self, request: Request) -> Response:
         """Sum up what was spent."""
         spending = _spending(request)
@@ -86,6 +88,7 @@ class MetricsCosts(CompatibleView):
 
 
 class MetricsUsage(CompatibleView):
+    @extend_schema(parameters=[PeriodQuery])
     def get(self, request: Request) -> Response:
         """Count the jobs of a period, and the hours that they ran."""
         since = timezone.now() - timedelta(days=_days(request))

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.http import Http404
+from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -33,12 +34,14 @@ class OrganizationsQuery(StrictSerializer):
     include_inactive = serializers.BooleanField(default=False)
 
 
+@extend_schema_serializer(component_name="SimpleTunerNewOrganizationBody")
 class NewOrganizationBody(StrictSerializer):
     name = serializers.CharField(max_length=200)
     slug = serializers.CharField(max_length=100)
     description = serializers.CharField(required=False, allow_blank=True, max_length=0)
 
 
+@extend_schema_serializer(component_name="SimpleTunerOrganizationBody")
 class OrganizationBody(StrictSerializer):
     name = serializers.CharField(required=False, max_length=100)
     is_active = serializers.BooleanField(required=False)
@@ -47,6 +50,7 @@ class OrganizationBody(StrictSerializer):
 
 
 class Organizations(CompatibleView):
+    @extend_schema(parameters=[OrganizationsQuery])
     def get(self, request: Request) -> Response:
         """List the asker's organizations."""
         found = organizations_of(request.user).order_by("name")
@@ -54,6 +58,8 @@ class Organizations(CompatibleView):
             found = found.filter(closed_at=None)
         return Response({"organizations": [_shown(one) for one in found]})
 
+    @extend_schema(request=NewOrganizationBody)
+    @raises(NotHereError)
     @needs(Scope.ADMINISTER)
     def post(self, request: Request) -> Response:
         """Create an organization, called by its slug, as a superuser."""
@@ -69,7 +75,8 @@ class OneOrganization(CompatibleView):
         """Show an organization."""
         return Response({"organization": _shown(_find(request.user, organization_id))})
 
-    @raises(Conflict)
+    @extend_schema(request=OrganizationBody)
+    @raises(Conflict, NotHereError)
     @needs(Scope.ADMINISTER)
     def patch(self, request: Request, organization_id: int) -> Response:
         """Rename, close or reopen an organization, as a superuser."""

@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import Http404
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -64,9 +65,10 @@ class LevelBody(StrictSerializer):
 
 
 class People(CompatibleView):
+    @extend_schema(parameters=[PeopleQuery])
     @needs(Scope.ADMINISTER)
     def get(self, request: Request) -> Response:
-        """List the people of the asker's organizations; for superusers all."""
+        """List the people of one's organizations; for superusers all."""
         query = checked(PeopleQuery, request.query_params)
         people = _people(request.user).order_by("pk")
         if not query["include_inactive"]:
@@ -74,6 +76,7 @@ class People(CompatibleView):
         page = people[query["offset"] : query["offset"] + query["limit"]]
         return Response({"users": [shown(person) for person in page]})
 
+    @extend_schema(exclude=True)
     @needs(Scope.ADMINISTER)
     def post(self, request: Request) -> Response:
         """Raises NotHereError."""
@@ -92,10 +95,11 @@ class Person(CompatibleView):
         """Show a person."""
         return Response(detailed(find_person(request.user, user_id), request.user))
 
-    @raises(Conflict)
+    @extend_schema(request=PersonBody)
+    @raises(Conflict, NotHereError)
     @needs(Scope.ADMINISTER)
     def patch(self, request: Request, user_id: int) -> Response:
-        """Deactivate or reactivate a person, or change whether they are a superuser."""
+        """Change whether a person is active, or a superuser."""
         person, by = find_person(request.user, user_id), current_user(request)
         check_runs_site(by)
         body = checked(PersonBody, request.data)
@@ -108,6 +112,7 @@ class Person(CompatibleView):
                 (make_superuser if body["is_admin"] else end_superuser)(person, by=by)
         return Response(detailed(person, request.user))
 
+    @extend_schema(exclude=True)
     @needs(Scope.ADMINISTER)
     def delete(self, request: Request, user_id: int) -> Response:
         """Raises NotHereError."""
@@ -128,10 +133,14 @@ class PersonActive(CompatibleView):
 
 
 class PersonLevels(CompatibleView):
-    @raises(Conflict)
+    @extend_schema(request=LevelBody)
+    @raises(Conflict, NotHereError)
     @needs(Scope.ADMINISTER)
     def post(self, request: Request, user_id: int) -> Response:
-        """Give a member the role of that name, in the one organization that the asker administers."""
+        """Give a member another role.
+
+        It is in the one organization that the asker administers.
+        """
         person, name = find_person(request.user, user_id), checked(LevelBody, request.data)["level_name"].lower()
         if name not in Role.values:
             raise NotHereError(ROLES)
@@ -147,7 +156,7 @@ class Levels(CompatibleView):
 
 class AuthStatus(CompatibleView):
     def get(self, request: Request) -> Response:
-        """Say that everybody signs in, and how many accounts the asker may see."""
+        """Say that everybody signs in, and how many accounts one sees."""
         providers = config_in_force().sign_in.sso is not None
         users = _people(request.user).filter(is_active=True).count()
         return Response({"in_use": True, "user_count": users, "has_external_providers": providers})

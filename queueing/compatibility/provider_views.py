@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 
 from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import checked, current_user, raises, rendered
-from cloudtrain_site.compatibility.elsewhere import NotHereError
+from cloudtrain_site.compatibility.elsewhere import SIMPLETUNER, NotHereError
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
@@ -75,6 +75,8 @@ class ProviderConfigSerializer(serializers.Serializer[Any]):
 
 
 class ProviderConfigView(APIView):
+    schema_tag = SIMPLETUNER
+
     @extend_schema(operation_id="provider_config", responses=ProviderConfigSerializer)
     def get(self, request: Request, name: str) -> Response:
         """List priced hardware and the cost limit."""

@@ -8,12 +8,13 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.http import Http404
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import StrictSerializer, checked, current_user
+from cloudtrain_site.api import StrictSerializer, checked, current_user, raises
 from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.compatibility.elsewhere import CompatibleView, NotHereError
 from cloudtrain_site.models import Scope
@@ -63,6 +64,8 @@ class Quotas(CompatibleView):
         """List budgets and limits."""
         return Response({"quotas": _quotas(request.user)})
 
+    @extend_schema(request=QuotaBody)
+    @raises(NotHereError)
     @needs(Scope.ADMINISTER)
     def post(self, request: Request) -> Response:
         """Make a budget, or set how many jobs run at once."""
@@ -102,9 +105,11 @@ class OrganizationQuotas(CompatibleView):
         quotas = [one for one in _quotas(request.user) if one["org_id"] == found.pk]
         return Response({"organization": {"id": found.pk, "name": found.name}, "quotas": quotas})
 
+    @extend_schema(request=QuotaBody)
+    @raises(NotHereError)
     @needs(Scope.ADMINISTER)
     def post(self, request: Request, organization_id: int) -> Response:
-        """Make an organization's budget, or set how many of its jobs run at once."""
+        """Make an organization's budget, or limit its running jobs."""
         found = _organization(request.user, organization_id)
         body = checked(QuotaBody, request.data)
         return Response({"success": True, "quota": _make(current_user(request), body, found)})
