@@ -113,7 +113,7 @@ def test_a_training_that_a_restored_backup_does_not_know_is_not_started_twice(tr
     snapshot = asyncio.run(provider.submit(spec))
     until(lambda: starts(trainings))
     restore(trainings, spec.job_id, spec.marker)
-    with pytest.raises(ProviderError, match="runs on this machine already, outside of the job's folder") as caught:
+    with pytest.raises(ProviderError, match="already runs on this machine, outside of the job's folder") as caught:
         asyncio.run(provider.submit(spec))
     assert caught.value.permanent
     assert caught.value.nothing_created

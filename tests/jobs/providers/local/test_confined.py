@@ -126,7 +126,7 @@ def test_its_failure_is_told(trainings: Trainings) -> None:
 
 def test_that_it_was_killed_is_told(trainings: Trainings) -> None:
     message = trainings.ended(trainings.start(command=run("import os; os.kill(os.getpid(), 9)"))).error_message
-    assert message == "The trainer was killed (SIGKILL), as happens when the machine runs out of memory."
+    assert message == "The trainer was killed (SIGKILL), probably because the machine ran out of memory."
 
 
 def test_it_may_save_when_it_is_cancelled(trainings: Trainings) -> None:

@@ -66,7 +66,7 @@ def test_a_killed_trainer_is_told_as_such(trainings: Trainings) -> None:
     handle = trainings.start(ENDLESS, text="up")
     os.kill(trainings.pid(handle, "trainer"), signal.SIGKILL)
     message = trainings.ended(handle).error_message
-    assert message == "The trainer was killed (SIGKILL), as happens when the machine runs out of memory: up"
+    assert message == "The trainer was killed (SIGKILL), probably because the machine ran out of memory: up"
 
 
 def test_a_command_that_does_not_exist_fails_the_job(trainings: Trainings) -> None:
@@ -81,7 +81,7 @@ def test_a_command_that_is_no_program_fails_the_job(trainings: Trainings, tmp_pa
     (tmp_path / "text").chmod(0o755)
     message = trainings.ended(trainings.start(command=[str(tmp_path / "text")])).error_message
     assert message
-    assert message.endswith("could not be started: it is not a program of this machine.")
+    assert message.endswith("could not be started: it is not a program for this machine.")
 
 
 @pytest.mark.slow

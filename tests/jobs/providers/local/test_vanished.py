@@ -156,7 +156,7 @@ def test_one_of_another_machine_is_left_alone(trainings: Trainings) -> None:
     handle = start_remembered(trainings)
     remove_folder(trainings, handle)
     elsewhere = replace(handle, metadata={**handle.metadata, "host": "another"})
-    with pytest.raises(ProviderError, match="no folder of this job"):
+    with pytest.raises(ProviderError, match="does not have the job"):
         trainings.cancel(elsewhere)
     answers = asyncio.run(trainings.provider().fetch([elsewhere]))
     assert isinstance(answers[handle.job_id], ProviderError)

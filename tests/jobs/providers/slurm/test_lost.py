@@ -168,7 +168,7 @@ def test_a_job_that_was_removed_while_it_waited(own_slurm: SlurmCluster) -> None
     removed.metadata["slurm_seen"] = True  # as it was seen a while after its submission
     snapshot = removed.ended()
     assert snapshot.status == JobStatus.FAILED
-    assert "it never began" in str(snapshot.error_message)
+    assert "which never started" in str(snapshot.error_message)
     cancelled.asked_at = datetime.now(UTC)
     assert cancelled.ended().status == JobStatus.CANCELLED
 
@@ -298,7 +298,7 @@ def test_a_job_that_slurm_loses_again_and_again_is_given_up(slurm: SlurmCluster)
             training.seen(JobStatus.QUEUED)
         snapshot = training.ended()
     assert snapshot.status == JobStatus.FAILED
-    assert "it never began" in str(snapshot.error_message)
+    assert "which never started" in str(snapshot.error_message)
     assert asked.count("/job/submit") == 3
 
 
@@ -309,7 +309,7 @@ def test_a_shared_folder_that_is_not_mounted_ends_no_job(slurm: SlurmCluster) ->
     slurm.shared.mkdir()
     try:
         for look in (training.fetch, lambda: asyncio.run(training.provider.read_log(training.handle))):
-            with pytest.raises(ProviderError, match="is not the one that trainings were written to: mount that"):
+            with pytest.raises(ProviderError, match="This is not the shared folder that trainings were written to"):
                 look()
     finally:
         slurm.shared.rmdir()
