@@ -319,7 +319,8 @@ class JobListSerializer(serializers.Serializer[Any]):
     """A page of jobs."""
 
     jobs = JobSerializer(many=True)
-    total = serializers.IntegerField()
+    total = serializers.IntegerField(help_text="At most 10,000.")
+    total_is_capped = serializers.BooleanField(required=False, help_text="Whether there are more than `total`.")
     next_cursor = serializers.CharField(allow_null=True)
     sync = RefreshSerializer(required=False)
 

@@ -41,11 +41,14 @@ from jobs.api.serializers import (
     SyncQuery,
     with_facets,
 )
+from jobs.finding.orders import NEWEST
+from jobs.finding.pages import MOST_COUNTED, found_for
 from jobs.fuses.fuse import ask_for_more, set_fuse
 from jobs.logs import read_end, read_log
-from jobs.permissions import AnyUser, organizations_of
+from jobs.models import Job, JobQuerySet
+from jobs.permissions import AnyUser, listed_jobs_of, organizations_of, teams_of
 from jobs.providers.base import ProviderError
-from jobs.queries import count_jobs, filter_jobs, find_job, find_own_job
+from jobs.queries import by_own_columns, criteria_of, find_job, find_own_job
 from jobs.roles import SUBMITTERS
 from jobs.sync import refresh
 from jobs.sync.discovery import discover_at
@@ -195,18 +198,29 @@ class JobViewSet(HasRuns, CancelsJobs):
 
 def _page(user: AnyUser, query: dict[str, Any]) -> dict[str, Any]:
     """Return the page of jobs for `query`, a checked JobListQuery."""
-    jobs = filter_jobs(user, query)
-    rest = jobs.filter(pk__lt=query["cursor"]) if query["cursor"] else jobs
+    jobs = by_own_columns(Job.objects.kept(), query)
+    is_narrowed = any(query[name] for name in ("status", "provider", "job_type"))
+    found = found_for((user, teams_of(user)), jobs, criteria_of(query), query["organization"], is_narrowed)
     first, count = query["offset"], query["limit"]
-    # A config may have a megabyte, and is not part of the answer.
-    candidates = list(rest.with_beginnings().defer("config", "dataloader_config", "sealed")[first : first + count + 1])
-    shown = candidates[:count]
-    next_cursor = shown[-1].pk if len(candidates) > count else None
+    page = found.page(_as_listed, NEWEST, query["cursor"], count + 1, first)
+    shown = page[:count]
+    next_cursor = shown[-1].pk if len(page) > count else None
     is_all = not query["cursor"] and first == 0 and next_cursor is None
-    total = len(shown) if is_all else count_jobs(user, query)
-    return {"jobs": with_facets(shown, user), "total": total, "next_cursor": next_cursor}
+    total = len(shown) if is_all else found.count()
+    return {
+        "jobs": with_facets(shown, user),
+        "total": min(total, MOST_COUNTED),
+        "total_is_capped": total > MOST_COUNTED,
+        "next_cursor": next_cursor,
+    }
+
+
+def _as_listed(jobs: JobQuerySet) -> JobQuerySet:
+    # A config may have a megabyte, and is not part of the answer.
+    unread = jobs.defer("config", "dataloader_config", "sealed")
+    return unread.select_related("organization", "submitted_by").with_beginnings()
 
 
 def _refresh_active(user: AnyUser) -> refresh.RefreshResult:
-    visible = filter_jobs(user, JobListQuery().to_internal_value({})).active().exclude(external_id=None)
-    return refresh_shared(list(visible), source=current_source())
+    visible = listed_jobs_of(user).active().exclude(external_id=None)
+    return refresh_shared(list(visible.select_related("organization", "submitted_by")), source=current_source())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -12,11 +11,12 @@ from rest_framework import serializers
 
 from cloudtrain_site.accounts.preferences import time_zones
 from jobs.api.serializers import JobFilters
-from jobs.dashboard.list_order import NEWEST, SORTS, first_of, in_order
 from jobs.dashboard.listing.periods import PERIODS, created_within
+from jobs.finding.orders import NEWEST, SORTS, those_after
+from jobs.finding.pages import Found, Reader, found_for
+from jobs.finding.search import those_with
 from jobs.models import DayCost, Job, JobQuerySet
-from jobs.permissions import AnyUser, Team
-from jobs.queries import LIST_PARAMETERS, narrow
+from jobs.queries import LIST_FILTERS, LIST_PARAMETERS, by_own_columns, criteria_of
 from jobs.statuses import JobStatus
 
 #: The tab's word for it.
@@ -42,8 +42,8 @@ SHOWN = (
     *("created_at", "started_at", "completed_at", "duration_ms", "cancel_requested_at", "cancel_requested_by"),
 )
 
-#: Who looks at the list, and the organizations that are theirs.
-Reader = tuple[AnyUser, Sequence[Team]]
+#: The filters that are no columns of a job.
+WITH_CRITERIA = ("organization", "tag", "search", "cost_from", "cost_to")
 
 
 class StatusField(serializers.MultipleChoiceField):
@@ -106,33 +106,26 @@ def _filled(parameters: QueryDict) -> QueryDict:
     return query
 
 
-def page_of(visible: JobQuerySet, reader: Reader, query: dict[str, Any], count: int) -> list[Job]:
-    """The first `count` of the `visible` jobs that `reader` asks for, from the cursor on, in their order."""
-    return first_of(_filtered(visible, reader, query), query["sort"], query["cursor"], count)
+def page_of(reader: Reader, query: dict[str, Any], count: int) -> list[Job]:
+    """The first `count` jobs that `reader` sees and asks for, from the cursor on, in their order."""
+    return found_by(reader, query).page(_as_shown, query["sort"], query["cursor"], count)
 
 
-def those_of(visible: JobQuerySet, reader: Reader, query: dict[str, Any]) -> JobQuerySet:
+def those_of(reader: Reader, query: dict[str, Any]) -> JobQuerySet:
     """All of these jobs, to find out which of some belong to them."""
-    return in_order(_filtered(visible, reader, query), query["sort"], query["cursor"])
+    return those_after(_as_shown(found_by(reader, query).seen), query["sort"], query["cursor"])
 
 
-def _filtered(visible: JobQuerySet, reader: Reader, query: dict[str, Any]) -> JobQuerySet:
-    return filtered(visible, reader, query).with_beginnings().only(*SHOWN)
+def _as_shown(jobs: JobQuerySet) -> JobQuerySet:
+    return jobs.select_related("organization", "submitted_by").with_beginnings().only(*SHOWN)
 
 
-def filtered(visible: JobQuerySet, reader: Reader, query: dict[str, Any]) -> JobQuerySet:
-    """Return the `visible` jobs that match the query."""
+def found_by(reader: Reader, query: dict[str, Any]) -> Found:
+    """Return the jobs that `reader` sees and that match the query."""
     user, teams = reader
-    if query["organization"]:
-        # By its number, so that the database still walks an index in the list's order, which it doesn't after a join.
-        visible = visible.filter(organization__in=[team.id for team in teams if team.name == query["organization"]])
-    jobs = narrow(visible, {**query, "organization": ""})
+    jobs, criteria = by_own_columns(Job.objects.kept(), query), criteria_of(query)
     if query["mine"]:
         jobs = jobs.filter(submitted_by_id=user.pk or 0)
-    return created_within(_by_person_and_cost(jobs, query), query)
-
-
-def _by_person_and_cost(jobs: JobQuerySet, query: dict[str, Any]) -> JobQuerySet:
     if query["person"]:
         # By their number, as organizations are.
         people = User.objects.filter(username=query["person"]).values_list("pk", flat=True)
@@ -141,8 +134,9 @@ def _by_person_and_cost(jobs: JobQuerySet, query: dict[str, Any]) -> JobQuerySet
         jobs = jobs.filter(hardware_profile=query["hardware"])
     if query["cost_from"] or query["cost_to"]:
         days = DayCost.objects.filter(day__range=(query["cost_from"] or date.min, query["cost_to"] or date.max))
-        jobs = jobs.filter(pk__in=days.values("job"))
-    return jobs
+        criteria.append(those_with(days))
+    is_narrowed = any(query[name] for name in LIST_FILTERS if name not in WITH_CRITERIA)
+    return found_for((user, teams), created_within(jobs, query), criteria, query["organization"], is_narrowed)
 
 
 def address_of(

@@ -13,8 +13,7 @@ from django.views.decorators.gzip import gzip_page
 
 from cloudtrain_site.accounts.preferences import preferences_of
 from cloudtrain_site.conf.places import COMMAND
-from jobs.dashboard.list_order import COST, DURATION, LOSS, NAME, NEWEST, OLDEST, SORTS, STATUS
-from jobs.dashboard.list_query import address_of, filtered, page_of, read_query, those_of
+from jobs.dashboard.list_query import address_of, found_by, page_of, read_query, those_of
 from jobs.dashboard.listing.chips import chips_of, without
 from jobs.dashboard.listing.columns import COLUMNS, columns_of, with_cells
 from jobs.dashboard.listing.panel import panel_context
@@ -22,6 +21,7 @@ from jobs.dashboard.listing.totals import totals_of
 from jobs.dashboard.navigation import item_for, page, page_context, part
 from jobs.dashboard.rows import make_rows, money
 from jobs.extensions import list_acts
+from jobs.finding.orders import COST, DURATION, LOSS, NAME, NEWEST, OLDEST, SORTS, STATUS
 from jobs.models import JobQuerySet
 from jobs.organizations.saved_lists import views_for
 from jobs.permissions import Team, all_closed, listed_jobs_of, teams_of
@@ -68,7 +68,7 @@ def job_rows(request: HttpRequest) -> HttpResponse:
     query, is_understood = read_query(request.GET, preferences.time_zone)
     if ids := _row_ids(request.GET):
         visible = listed_jobs_of(request.user, teams)
-        jobs = list(those_of(visible, (request.user, teams), query).filter(pk__in=ids))
+        jobs = list(those_of((request.user, teams), query).filter(pk__in=ids))
         if len(jobs) == len(ids):
             columns = columns_of(query["columns"] or preferences.list_columns, query["sort"])
             context = {
@@ -92,7 +92,7 @@ def _row_ids(parameters: QueryDict) -> set[str]:
 def _view(request: HttpRequest, query: dict[str, Any], teams: Sequence[Team], preferred: str) -> dict[str, Any]:
     """Return the context of the list and of what stands around it: all that a change of the address changes."""
     visible = listed_jobs_of(request.user, teams)
-    jobs = page_of(visible, (request.user, teams), query, PAGE_SIZE + 1)
+    jobs = page_of((request.user, teams), query, PAGE_SIZE + 1)
     columns = columns_of(query["columns"] or preferred, query["sort"])
     shown = jobs[:PAGE_SIZE]
     rows = with_cells(make_rows(shown, request.user, teams, with_tags="tags" in columns), shown, columns)
@@ -127,7 +127,7 @@ def job_totals(request: HttpRequest) -> HttpResponse:
     """Render how many jobs the list of this address has, what they cost and how long they ran."""
     query, _ = read_query(request.GET, preferences_of(request.user).time_zone)
     teams = teams_of(request.user)
-    totals = totals_of(filtered(listed_jobs_of(request.user, teams), (request.user, teams), query))
+    totals = totals_of(found_by((request.user, teams), query))
     texts = {"jobs": f"{totals.jobs:,}", "cost": money(totals.cost_usd), "hours": f"{totals.hours:,.1f}"}
     return render(request, "dashboard/_totals.html", {"totals": totals, **texts})
 
@@ -191,7 +191,8 @@ def make_tabs(visible: JobQuerySet, current: QueryDict, statuses: Iterable[str])
 
 
 def _active_counts(visible: JobQuerySet) -> dict[str, int]:
-    groups = visible.active().order_by().values_list("status").annotate(Count("pk"))
+    # SQLite takes the index of open jobs by this alone.
+    groups = visible.active().filter(completed_at=None).order_by().values_list("status").annotate(Count("pk"))
     return dict(groups)
 
 

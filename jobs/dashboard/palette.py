@@ -10,10 +10,10 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from jobs import extensions
-from jobs.dashboard.list_order import LOSS
 from jobs.dashboard.listing.periods import LAST_MONTH, THIS_MONTH
 from jobs.dashboard.navigation import part
 from jobs.dashboard.rows import LABELS
+from jobs.finding.orders import LOSS
 from jobs.permissions import AnyUser, Team, listed_jobs_of, teams_of
 from jobs.queries import narrow
 from jobs.roles import SUBMITTERS, Role

@@ -8,8 +8,9 @@ from jobs.models.curves import KeptCurves
 from jobs.models.dataset import DatasetCopy, DatasetUpload
 from jobs.models.idempotency_key import IdempotencyKey
 from jobs.models.invitation import Invitation
-from jobs.models.job import Job, JobEvent, JobQuerySet, LogPiece, record_in_history
+from jobs.models.job import Job, JobEvent, JobQuerySet, record_in_history
 from jobs.models.ledger import DatedPrice, DayCost, JobAccount, LedgerEntry
+from jobs.models.log_piece import LogPiece
 from jobs.models.organization import Membership, Organization
 from jobs.models.output import OutputFetch, StoredOutput
 from jobs.models.provider import ProviderConfig

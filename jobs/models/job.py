@@ -1,4 +1,4 @@
-"""A job, its history, and its captured log."""
+"""A job, and its history."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ from jobs.validators import NAME_LIMIT, plain_name
 
 MAX_NOTE_CHARACTERS = 300
 A_CENT = Decimal("0.01")
+#: What the list's indexes end with.
+LISTED = ("deleted_at", "provider", "hardware_profile", "submitted_by")
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -153,9 +155,30 @@ class Job(Lineage, Stateful):
             ),
         ]
         indexes = [
-            # GET /api/cloud/jobs: an organization's jobs, newest first (ids sort by time). Their number comes from the
-            # index alone, since that says which are deleted.
-            models.Index(fields=["organization", "-id", "deleted_at"], name="job_by_organization"),
+            # An organization's jobs in each order of the list, see finding/orders.py, with what lists filter by: the
+            # index alone says which match, and how many. A job has kilobytes.
+            models.Index(fields=["organization", "id", "status", *LISTED, "name_key"], name="job_list"),
+            models.Index(fields=["organization", "name_key", "id", "status", *LISTED], name="job_list_name"),
+            models.Index(fields=["organization", "-status", "-id", *LISTED], name="job_list_status"),
+            models.Index(fields=["organization", "-cost_usd", "-id", "status", *LISTED], name="job_list_cost"),
+            models.Index(
+                fields=["organization", "-duration_ms", "-id", "status", *LISTED],
+                name="job_list_duration",
+                condition=Q(duration_ms__isnull=False),
+            ),
+            models.Index(
+                fields=["organization", "started_at", "-id"],
+                name="job_list_going",
+                condition=Q(completed_at__isnull=True),
+            ),
+            # With a column that is null in all of it: SQLite takes an index without a condition for a whole table.
+            models.Index(
+                fields=["organization", "started_at", "-id"],
+                name="job_list_not_begun",
+                condition=Q(started_at__isnull=True),
+            ),
+            # The numbers beside the list: what has not ended, by status.
+            models.Index(fields=["organization", "status"], name="job_open", condition=Q(completed_at__isnull=True)),
             # A job's retries. With the many that are none in it SQLite would think little of it, and read all jobs.
             models.Index(fields=["retry_of", "-id"], name="job_by_retry", condition=Q(retry_of__isnull=False)),
             # A tree of runs, and the number of a run in it; what goes on from a job's checkpoint, or was made from it.
@@ -169,20 +192,10 @@ class Job(Lineage, Stateful):
             models.Index(fields=["submitted_by"], name="job_open_by_submitter", condition=Q(completed_at__isnull=True)),
             # The poller: jobs whose log is due, the longest overdue first.
             models.Index(fields=["log_due_at"], name="job_log_due", condition=Q(log_due_at__isnull=False)),
-            # The list: of one status, with the number of the active ones, and by status; of one provider; and its other
-            # orders, see dashboard/list_order.py.
+            # A superuser's list and the admin's, newest first: of one status, provider or hardware.
             models.Index(fields=["-status", "-id"], name="job_by_status"),
             models.Index(fields=["provider", "-id"], name="job_by_provider"),
             models.Index(fields=["hardware_profile", "-id"], name="job_by_hardware"),
-            models.Index(fields=["-cost_usd", "-id"], name="job_by_cost"),
-            # With the columns that say who may see a job, so that a search counts without reading the jobs.
-            models.Index(fields=["name_key", "id", "organization", "deleted_at"], name="job_by_name_key"),
-            models.Index(
-                fields=["-duration_ms", "-id"], name="job_by_duration_ms", condition=Q(duration_ms__isnull=False)
-            ),
-            models.Index(fields=["started_at", "-id"], name="job_going", condition=Q(completed_at__isnull=True)),
-            # With a column that is null in all of it: SQLite takes an index without a condition for a whole table.
-            models.Index(fields=["started_at", "-id"], name="job_not_begun", condition=Q(started_at__isnull=True)),
             # The first_job rule, /api/queue/me and the list of one's own.
             models.Index(fields=["submitted_by", "-id"], name="job_by_submitter"),
             # The metrics, from the index alone: a period's jobs, their ends, costs and times.
@@ -372,22 +385,3 @@ def record_in_history(job: Job, change: Change) -> None:
             at=change.at,
         )
     )
-
-
-class LogPiece(models.Model):
-    """Some of a job's log, from byte `start` to byte `end`: what came new with one look at its provider."""
-
-    job = models.ForeignKey(Job, models.CASCADE, related_name="log_pieces")
-    start = models.PositiveBigIntegerField()
-    end = models.PositiveBigIntegerField()
-    text = models.TextField()
-
-    class Meta:
-        ordering = ["start"]
-        constraints = [
-            # Two who fetched the same log at the same moment: it is kept once.
-            models.UniqueConstraint(fields=["job", "start"], name="one_piece_a_place"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.start}-{self.end} of {self.job_id}"

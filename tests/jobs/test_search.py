@@ -8,13 +8,13 @@ from unicodedata import normalize
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.database.folding import folded
 from cloudtrain_site.states import SYSTEM, Source
+from jobs.finding import pages, search
+from jobs.finding.name_index import named
 from jobs.models import Job, Organization, TrainingConfig
 from jobs.roles import Role
 from queueing import claims
@@ -144,14 +144,24 @@ def test_the_total_is_of_all_pages(as_root: Client, make_job: MakeJob, limit: in
     assert (answer["total"], len(answer["jobs"])) == (3, min(limit, 3 - offset))
 
 
-@pytest.mark.sqlite
-def test_names_are_searched_in_their_index(as_root: Client) -> None:
-    """Not in the jobs, each of which is many times as large."""
-    with CaptureQueriesContext(connection) as queries:
-        over_api(as_root, "nothing")
-    (search,) = (query["sql"] for query in queries.captured_queries if "LIKE" in query["sql"])
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN QUERY PLAN {search}")
-        plan = [line[-1] for line in cursor.fetchall()]
-    assert "SCAN U0 USING COVERING INDEX job_by_name_key" in plan
-    assert not [step for step in plan if step.startswith("SCAN") and "COVERING" not in step]
+def test_few_names_are_found_by_their_parts_and_no_others(make_job: MakeJob) -> None:
+    jobs = [make_job(config_name=name) for name in ('say "flux"', "FLUX 1", "flu", "lux f", "xulf")]
+    assert sorted(named("flux", 10) or []) == sorted(job.pk for job in jobs[:2])
+    assert named('y "f', 10) == [jobs[0].pk]
+    assert named("flx", 10) == []
+    assert len(named("flu", 2) or []) == 2
+    assert named("fl", 10) is None
+
+
+@pytest.mark.parametrize("few", [0, 1, 2000])
+@pytest.mark.parametrize("text", ["flux", "x", "corr-9", "sam"])
+def test_as_many_are_found_when_they_are_no_longer_few(
+    as_root: Client, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, few: int, text: str
+) -> None:
+    monkeypatch.setattr(search, "MOST_IDS", few)
+    monkeypatch.setattr(pages, "FEW", few)
+    sam = User.objects.create_user("sam")
+    for number in range(3):
+        make_job(config_name=f"FLUX sam {number}", correlation_id="corr-9", submitted_by=sam)
+    make_job(config_name="another", correlation_id="corr-10")
+    assert (over_api(as_root, text), on_page(as_root, text)) == (3, 3)

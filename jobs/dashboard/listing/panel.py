@@ -9,9 +9,9 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 
 from jobs.costs.prices import rates_of
-from jobs.dashboard.list_order import SORTS
 from jobs.dashboard.listing.periods import PERIODS
 from jobs.dashboard.tag_views import offered_tags
+from jobs.finding.orders import SORTS
 from jobs.models import ProviderConfig
 from jobs.permissions import Team
 from jobs.providers import label_of, names

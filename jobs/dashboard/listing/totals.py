@@ -8,17 +8,15 @@ from decimal import Decimal
 from django.db.models import Count, Sum
 from django.utils import timezone
 
-from jobs.models import JobQuerySet
+from jobs.finding.pages import MOST_COUNTED, Found
 from jobs.snapshot_fields import milliseconds_between
 
-#: More are not counted: a list may have a million.
-MOST = 10_000
 MS_AN_HOUR = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Of up to MOST jobs. `is_more`: there are more, and nothing was summed."""
+    """Of up to MOST_COUNTED jobs. `is_more`: there are more, and nothing was summed."""
 
     jobs: int
     is_more: bool
@@ -28,16 +26,16 @@ class Totals:
     hours: float
 
 
-def totals_of(jobs: JobQuerySet) -> Totals:
-    """Return the totals of the jobs. Reads MOST rows and one at most, and of those that run the start alone."""
-    first = jobs.order_by().values("cost_usd", "cost_doubt", "duration_ms")[: MOST + 1]
-    sums = first.aggregate(
+def totals_of(found: Found) -> Totals:
+    """Return the totals of the jobs. Reads as many rows as are counted at most, and of those that run the start."""
+    jobs = found.seen
+    if found.count() > MOST_COUNTED:
+        return Totals(MOST_COUNTED, True, Decimal(0), True, 0.0)
+    sums = jobs.aggregate(
         jobs=Count("*"), cost=Sum("cost_usd"), doubts=Count("cost_doubt"), milliseconds=Sum("duration_ms")
     )
-    if sums["jobs"] > MOST:
-        return Totals(MOST, True, Decimal(0), True, 0.0)
     now = timezone.now()
-    starts = jobs.order_by().filter(completed_at=None, started_at__isnull=False).values_list("started_at", flat=True)
+    starts = jobs.filter(completed_at=None, started_at__isnull=False).values_list("started_at", flat=True)
     running = sum(milliseconds_between(start, now) or 0 for start in starts)
     hours = ((sums["milliseconds"] or 0) + running) / MS_AN_HOUR
     return Totals(sums["jobs"], False, sums["cost"] or Decimal(0), sums["doubts"] == 0, hours)

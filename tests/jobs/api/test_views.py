@@ -50,7 +50,7 @@ def test_an_offset_works_as_well(as_alice: APIClient, make_job: MakeJob) -> None
 
 
 def test_the_list_is_empty_before_the_first_job(as_alice: APIClient) -> None:
-    assert as_alice.get(JOBS).json() == {"jobs": [], "total": 0, "next_cursor": None}
+    assert as_alice.get(JOBS).json() == {"jobs": [], "total": 0, "total_is_capped": False, "next_cursor": None}
 
 
 @pytest.mark.parametrize(

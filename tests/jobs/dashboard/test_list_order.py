@@ -14,8 +14,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from jobs.dashboard import list_order, list_views
-from jobs.models import Job, KeptCurves, Organization
+from jobs.dashboard import list_views
+from jobs.finding import orders, pages, search
+from jobs.models import Job, KeptCurves, Membership, Organization
 from jobs.statuses import JobStatus
 from tests import factories
 from tests.web import read_page
@@ -102,6 +103,37 @@ def test_asks_for_no_more_rows_than_the_order_has_on_its_page(alice: User, make_
     assert re.findall(r'data-job="(\w+)"', rows) == [after]
 
 
+@pytest.mark.parametrize("sort", [name for name, _ in orders.SORTS])
+def test_each_way_to_find_a_page_finds_the_same(
+    make_job: MakeJob, alice: User, monkeypatch: pytest.MonkeyPatch, sort: str
+) -> None:
+    """Few or many, of each organization by itself or of all at once; and nothing of an organization of others."""
+    monkeypatch.setattr(list_views, "PAGE_SIZE", 3)
+    own = [Membership.objects.get(user=alice).organization, Organization.objects.create(name="second")]
+    Membership.objects.create(user=alice, organization=own[1], role="viewer")
+    now = timezone.now()
+    for number in range(14):
+        organization = Organization.objects.get_or_create(name="third")[0] if number % 5 == 4 else own[number % 2]
+        ran = {"started_at": now - timedelta(hours=number % 4)} if number % 3 else {}
+        status = (JobStatus.RUNNING if number % 2 else JobStatus.COMPLETED) if ran else JobStatus.PENDING
+        job = factories.make_job(
+            organization=organization,
+            config_name=f"flux {number % 3}",
+            cost_usd=Decimal(number % 3),
+            status=status,
+            **ran | ({"completed_at": now} if status == JobStatus.COMPLETED else {}),
+        )
+        if number % 4 == 1:
+            KeptCurves.objects.create(job=job, requested_at=now, last_loss=number % 3)
+    few = listed(alice, f"{sort}&search=flux")
+    assert len(few) == len(set(few)) == 12
+    for most_lists in (300, 1):
+        monkeypatch.setattr(pages, "MOST_LISTS", most_lists)
+        monkeypatch.setattr(pages, "FEW", 0)
+        monkeypatch.setattr(search, "MOST_IDS", 0)
+        assert listed(alice, f"{sort}&search=flux") == listed(alice, sort) == few
+
+
 def test_its_columns_lead_to_their_orders_and_keep_the_filter(alice: User, make_job: MakeJob) -> None:
     make_job()
     page = read_page(alice, "/?provider=local&sort=duration")
@@ -140,18 +172,19 @@ def plans_of(ask: Callable[[], object]) -> list[str]:
 @pytest.mark.parametrize(
     ("sort", "indexes"),
     [
-        ("name", ["job_by_name_key"]),
-        ("status", ["job_by_status"]),
-        ("cost", ["job_by_cost"]),
-        ("duration", ["job_by_duration_ms", "job_going", "job_not_begun"]),
+        ("name", ["job_list_name"]),
+        ("status", ["job_list_status"]),
+        ("cost", ["job_list_cost"]),
+        ("duration", ["job_list_duration", "job_list_going", "job_list_not_begun"]),
     ],
 )
 def test_each_page_is_a_range_of_its_index(make_job: MakeJob, sort: str, indexes: list[str], is_first: bool) -> None:
     now = timezone.now()
     job = make_job(status=JobStatus.COMPLETED, started_at=now - timedelta(hours=1), completed_at=now)
-    plans = plans_of(lambda: list_order.first_of(Job.objects.all(), sort, "" if is_first else job.pk, 50))
+    own = Job.objects.filter(organization=job.organization)
+    plans = plans_of(lambda: orders.first_ids(own, sort, "" if is_first else job.pk, 50))
     for plan, index in zip(plans, indexes, strict=True):
         assert f"{index} " in f"{plan} "
         assert "TEMP B-TREE" not in plan and "Sort" not in plan
-        if not is_first and index not in ("job_going", "job_not_begun"):
+        if not is_first and index not in ("job_list_going", "job_list_not_begun"):
             assert ",id)" in plan or "ROW(" in plan  # not all that have the same value are read

@@ -15,6 +15,7 @@ from jobs.dashboard.list_query import read_query
 from jobs.dashboard.listing import totals
 from jobs.dashboard.listing.chips import chips_of
 from jobs.dashboard.listing.periods import days_of
+from jobs.finding import pages
 from jobs.identifiers import new_job_id
 from jobs.models import Job
 from jobs.statuses import JobStatus
@@ -100,7 +101,8 @@ class TestTotals:
         assert "1 job · at least $3.00" in get(alice, "/jobs/totals")
 
     def test_stop_at_a_limit(self, alice: User, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(totals, "MOST", 2)
+        monkeypatch.setattr(totals, "MOST_COUNTED", 2)
+        monkeypatch.setattr(pages, "MOST_COUNTED", 2)
         for _ in range(3):
             make_job(cost_usd=Decimal(1))
         assert "More than 2 jobs" in get(alice, "/jobs/totals")

@@ -1,0 +1,260 @@
+"""The orders of the list, each by an index, and where in it a page begins: after the job `cursor`, however far down.
+
+A cursor that the list doesn't have has nothing after it. The indexes are each organization's: what the lists of several
+begin with is put together here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
+from math import inf
+from operator import or_
+from typing import Any
+
+from django.core.exceptions import EmptyResultSet
+from django.db import connection
+from django.db.models import BooleanField, F, Func, Q, QuerySet, Value
+from django.utils import timezone
+
+from cloudtrain_site.database.batches import in_batches
+from jobs.models import Job, JobQuerySet
+from jobs.snapshot_fields import A_MILLISECOND, milliseconds_between
+
+NEWEST, OLDEST, NAME, STATUS, COST, DURATION = "newest", "oldest", "name", "status", "cost", "duration"
+LOSS = "loss"
+SORTS = (
+    (NEWEST, "Newest first"),
+    (OLDEST, "Oldest first"),
+    (NAME, "By name"),
+    # By its letters from the end, the words of the statuses happen to go from what is at work to what was cancelled.
+    (STATUS, "By status"),
+    (COST, "Most expensive first"),
+    (DURATION, "Longest first"),
+    (LOSS, "Lowest last loss first"),
+)
+
+
+class Order:
+    """An order of the list: its parts are read one by one, each by an index of its own, and put together."""
+
+    #: The columns that a job's place is made of, besides its id.
+    columns: tuple[str, ...] = ()
+    #: What each part is ordered by.
+    parts: tuple[tuple[str, ...], ...]
+    #: Whether the highest place comes first.
+    descends = True
+
+    def place(self, pk: str, *values: Any) -> Any:
+        """Return a job's place, by its id and the values of the columns."""
+        return pk
+
+    def after(self, jobs: JobQuerySet, cursor: str) -> Sequence[Q]:
+        """Return a condition for each part: its jobs that come after the cursor."""
+        raise NotImplementedError
+
+    def values_at(self, jobs: JobQuerySet, cursor: str) -> tuple[Any, ...] | None:
+        """Return the columns of the job `cursor`; None: it is not one of `jobs`."""
+        return jobs.order_by().filter(pk=cursor).values_list(*self.columns).first()
+
+
+class ByAge(Order):
+    """By the ids, which sort by time."""
+
+    def __init__(self, *, descends: bool) -> None:
+        self.descends = descends
+        self.parts = (("-id",) if descends else ("id",),)
+
+    def after(self, jobs: JobQuerySet, cursor: str) -> Sequence[Q]:
+        beyond = Q(pk__lt=cursor) if self.descends else Q(pk__gt=cursor)
+        return (beyond if cursor else Q(),)
+
+
+class ByColumn(Order):
+    """By a column, and of the jobs with one value by their ids."""
+
+    def __init__(self, column: str, *, descends: bool) -> None:
+        self.columns, self.descends = (column,), descends
+        sign = "-" if descends else ""
+        self.parts = ((f"{sign}{column}", f"{sign}id"),)
+
+    def place(self, pk: str, *values: Any) -> Any:
+        return *values, pk
+
+    def after(self, jobs: JobQuerySet, cursor: str) -> Sequence[Q]:
+        if not cursor:
+            return (Q(),)
+        values = self.values_at(jobs, cursor)
+        if values is None or values[0] is None:
+            return (NOTHING,)
+        return (_comes_after(self.columns[0], values[0], cursor, descends=self.descends),)
+
+
+class ByDuration(Order):
+    """The longest first, as they are now: what runs is counted up to this moment, what has not begun comes last.
+
+    One index holds how long the ended ones took, another when the others began, and a third those without a start.
+    Between two pages a job that runs may grow past their border: it is then on neither.
+    """
+
+    columns = ("completed_at", "started_at", "duration_ms")
+    parts = (("-duration_ms", "-id"), ("started_at", "-id"), ("started_at", "-id"))
+
+    def __init__(self) -> None:
+        self.now = timezone.now()
+
+    def place(self, pk: str, *values: Any) -> tuple[int, str]:
+        """The milliseconds that it ran, or has run by now, and its id; -1 for one that has not begun."""
+        completed_at, started_at, duration_ms = values
+        ran = milliseconds_between(started_at, self.now) if completed_at is None else duration_ms
+        return -1 if ran is None else ran, pk
+
+    def after(self, jobs: JobQuerySet, cursor: str) -> Sequence[Q]:
+        ended = Q(duration_ms__isnull=False)
+        running = Q(completed_at=None, started_at__isnull=False)
+        not_begun = Q(started_at=None)
+        if not cursor:
+            return ended, running, not_begun
+        values = self.values_at(jobs, cursor)
+        if values is None:
+            return NOTHING, NOTHING, NOTHING
+        completed_at, started_at, _ = values
+        ran, _ = self.place(cursor, *values)
+        if ran < 0:
+            return NOTHING, NOTHING, not_begun & Q(pk__lt=cursor)
+        # When a job would have begun that runs for as long as this one did.
+        began = started_at if completed_at is None else self.now - ran * A_MILLISECOND
+        ended &= _comes_after("duration_ms", ran, cursor, descends=True)
+        running &= Q(started_at__gt=began) | Q(started_at=began, pk__lt=cursor)
+        return ended, running, not_begun
+
+
+class ByLoss(Order):
+    """The lowest last loss first, then the jobs without one, the newest first."""
+
+    columns = ("kept_curves__last_loss",)
+    parts = (("kept_curves__last_loss", "-id"), ("-id",))
+
+    def place(self, pk: str, *values: Any) -> tuple[float, str]:
+        """The loss turned round, since the highest place comes first."""
+        [loss] = values
+        return -inf if loss is None else -loss, pk
+
+    def after(self, jobs: JobQuerySet, cursor: str) -> Sequence[Q]:
+        with_loss, without = Q(kept_curves__last_loss__isnull=False), Q(kept_curves__last_loss=None)
+        if not cursor:
+            return with_loss, without
+        values = self.values_at(jobs, cursor)
+        if values is None:
+            return NOTHING, NOTHING
+        [loss] = values
+        if loss is None:
+            return NOTHING, without & Q(pk__lt=cursor)
+        return Q(kept_curves__last_loss__gt=loss) | Q(kept_curves__last_loss=loss, pk__lt=cursor), without
+
+
+NOTHING = Q(pk__in=[])
+ORDERS: Mapping[str, Callable[[], Order]] = {
+    NEWEST: lambda: ByAge(descends=True),
+    OLDEST: lambda: ByAge(descends=False),
+    NAME: lambda: ByColumn("name_key", descends=False),
+    STATUS: lambda: ByColumn("status", descends=True),
+    COST: lambda: ByColumn("cost_usd", descends=True),
+    DURATION: ByDuration,
+    LOSS: ByLoss,
+}
+
+
+def those_after(jobs: JobQuerySet, sort: str, cursor: str) -> JobQuerySet:
+    """Return the `jobs` that come after `cursor` in the order called `sort`, in no order yet."""
+    return jobs.filter(reduce(or_, ORDERS[sort]().after(jobs, cursor)))
+
+
+def first_ids(jobs: JobQuerySet, sort: str, cursor: str, count: int, *, are_few: bool = False) -> list[str]:
+    """Return the ids of the first `count` of `jobs` after `cursor`, in the order called `sort`.
+
+    `are_few`: all are read and sorted here. By the database the wrong index would be walked for them.
+    """
+    order = ORDERS[sort]()
+    found: list[tuple[Any, ...]] = []
+    for condition, columns in zip(order.after(jobs, cursor), order.parts, strict=True):
+        part = jobs.filter(condition).order_by().values_list("pk", *order.columns)
+        found += part if are_few else part.order_by(*columns)[:count]
+    return _first(found, order, count)
+
+
+def first_ids_of_each(
+    jobs: JobQuerySet, organizations: Sequence[int | None], sort: str, cursor: str, count: int
+) -> list[str]:
+    """Return the same of the `jobs` of these organizations (None: of none). Of each the first `count` are read."""
+    order = ORDERS[sort]()
+    seen = jobs.filter(of_organizations(organizations))
+    found: list[tuple[Any, ...]] = []
+    for condition, columns in zip(order.after(seen, cursor), order.parts, strict=True):
+        part = jobs.filter(condition).order_by(*columns).values_list("pk", *order.columns)
+        if None in organizations:
+            found += part.filter(organization=None)[:count]
+        found += _first_rows(part, [pk for pk in organizations if pk is not None], count)
+    return _first(found, order, count)
+
+
+def of_organizations(organizations: Sequence[int | None]) -> Q:
+    named = Q(organization__in=[pk for pk in organizations if pk is not None])
+    return named | Q(organization=None) if None in organizations else named
+
+
+def _first(found: list[tuple[Any, ...]], order: Order, count: int) -> list[str]:
+    found.sort(key=lambda row: order.place(*row), reverse=order.descends)
+    return [pk for pk, *_ in found[:count]]
+
+
+#: Stands for an organization in a statement that is repeated for each.
+ANY_ORGANIZATION = -987_654_321
+#: SQLite takes no more than 500.
+STATEMENTS_AT_ONCE = 100
+
+
+def _first_rows(part: QuerySet[Job, Any], organizations: Sequence[int], count: int) -> Iterator[tuple[Any, ...]]:
+    """Yield the first `count` rows of each organization. For all at once no index has the order.
+
+    Django has no UNION of queries with a limit on SQLite, and to compile one for each takes longer than to run it.
+    """
+    compiler = part.filter(organization=ANY_ORGANIZATION)[:count].query.get_compiler(connection=connection)
+    try:
+        statement, params = compiler.as_sql()
+    except EmptyResultSet:
+        return
+    converters = compiler.get_converters([expression for expression, *_ in compiler.select])
+    for some in in_batches(organizations, STATEMENTS_AT_ONCE):
+        parts = (f"SELECT * FROM ({statement}) AS part_{place}" for place in range(len(some)))  # noqa: S608
+        values = [pk if value == ANY_ORGANIZATION else value for pk in some for value in params]
+        with connection.cursor() as cursor:
+            cursor.execute(" UNION ALL ".join(parts), values)
+            yield from map(tuple, compiler.apply_converters(cursor.fetchall(), converters))
+
+
+def _comes_after(column: str, value: object, cursor: str, *, descends: bool) -> Q:
+    field: Any = Job._meta.get_field(column)
+    bounds = Value(value, field), Value(cursor, Job._meta.pk)
+    return Q(PairComesAfter(F(column), F("id"), *bounds, descends=descends))
+
+
+class PairComesAfter(Func):
+    """Whether a pair of columns, the first two given, comes after a pair of values in the order.
+
+    As a comparison of rows, which an index answers in one step, however many have the same first half. Django's own
+    TupleLessThan and TupleGreaterThan are none on SQLite: it would read all that have the same.
+    """
+
+    output_field = BooleanField()
+    arity = 4
+
+    def __init__(self, *pairs: Any, descends: bool) -> None:
+        super().__init__(*pairs)
+        self.sign = "<" if descends else ">"
+
+    def as_sql(self, compiler: Any, connection: Any, *_: Any, **__: Any) -> tuple[str, tuple[str | int, ...]]:
+        parts = [compiler.compile(part) for part in self.get_source_expressions()]
+        first, second, *others = (sql for sql, _ in parts)
+        compared = f"({first}, {second}) {self.sign} ({', '.join(others)})"
+        return compared, tuple(value for _, params in parts for value in params)

@@ -1,0 +1,101 @@
+"""A page of a list of jobs, and their number, however many there are and whatever is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from jobs.finding.orders import NEWEST, OLDEST, first_ids, first_ids_of_each, of_organizations, those_after
+from jobs.finding.search import Criterion
+from jobs.models import Job, JobQuerySet
+from jobs.permissions import AnyUser, Team, is_superuser
+
+#: Of the jobs that match by their own columns so many are sorted here: to find more, too many may have to be read.
+FEW = 500
+#: For more organizations one walk through the jobs of all is quicker than one through each one's.
+MOST_LISTS = 300
+#: More are not counted: a list may have a million.
+MOST_COUNTED = 10_000
+
+
+Shape = Callable[[JobQuerySet], JobQuerySet]
+#: Who looks at a list, and the organizations that are theirs.
+Reader = tuple[AnyUser, Sequence[Team]]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The jobs that match, of whatever organization, and whose of them are seen (None: those of none)."""
+
+    #: Those whose own columns are as they are asked for.
+    jobs: JobQuerySet
+    criteria: Sequence[Criterion]
+    organizations: Sequence[int | None]
+    sees_all: bool
+    #: Whether `jobs` are not all.
+    is_narrowed: bool
+
+    @property
+    def seen(self) -> JobQuerySet:
+        """Return those that are seen, in no order."""
+        return self._seen_of(self.jobs.filter(*(criterion.walked for criterion in self.criteria)))
+
+    def _seen_of(self, jobs: JobQuerySet) -> JobQuerySet:
+        jobs = jobs.order_by()
+        return jobs if self.sees_all else jobs.filter(of_organizations(self.organizations))
+
+    def page(self, shape: Shape, sort: str, cursor: str, count: int, offset: int = 0) -> list[Job]:
+        """Return `count` jobs after `cursor` in the order called `sort`, without the first `offset`.
+
+        `shape` says what is read of each.
+        """
+        if self._is_one_index and not self.is_narrowed and not self.criteria and sort in (NEWEST, OLDEST):
+            jobs = those_after(self.seen, sort, cursor).order_by("-id" if sort == NEWEST else "id")
+            return list(shape(jobs)[offset : offset + count])
+        ids = self._first_ids(sort, cursor, offset + count)[offset:]
+        by_id = shape(Job.objects.all()).in_bulk(ids)
+        return [by_id[job_id] for job_id in ids if job_id in by_id]
+
+    @property
+    def _is_one_index(self) -> bool:
+        """Whether one index has them all by age: an organization's, or that of the ids."""
+        return self.sees_all or len(self.organizations) == 1
+
+    def _first_ids(self, sort: str, cursor: str, count: int) -> list[str]:
+        """Few that match are found by what they match, and sorted; for many the order is walked."""
+        few = self._few()
+        if few is not None:
+            return first_ids(few, sort, cursor, count, are_few=True)
+        if len(self.organizations) > MOST_LISTS or (self.sees_all and sort in (NEWEST, OLDEST)):
+            return first_ids(self.seen, sort, cursor, count)
+        jobs = self.jobs.filter(*(criterion.walked for criterion in self.criteria))
+        return first_ids_of_each(jobs, self.organizations, sort, cursor, count)
+
+    def _few(self) -> JobQuerySet | None:
+        """Return all of them; None: they may be many."""
+        if any(criterion.is_few for criterion in self.criteria):
+            return self.seen
+        if not self.is_narrowed:
+            return None
+        ids = list(self._seen_of(self.jobs).values_list("pk", flat=True)[: FEW + 1])
+        if len(ids) > FEW:
+            return None
+        return Job.objects.filter(*(criterion.walked for criterion in self.criteria), pk__in=ids)
+
+    def count(self) -> int:
+        """Return how many there are; of more than MOST_COUNTED, one more than that."""
+        jobs = self._seen_of(self.jobs.filter(*(criterion.counted for criterion in self.criteria)))
+        return jobs.values("pk")[: MOST_COUNTED + 1].count()
+
+
+def found_for(
+    reader: Reader, jobs: JobQuerySet, criteria: Sequence[Criterion], organization: str, is_narrowed: bool
+) -> Found:
+    """Return what the reader sees of `jobs`; with the name of an `organization`, of that one alone."""
+    user, teams = reader
+    if organization:
+        named = [team.id for team in teams if team.name == organization]
+        return Found(jobs, criteria, named, sees_all=False, is_narrowed=is_narrowed)
+    own: list[int | None] = [team.id for team in teams]
+    sees_all = is_superuser(user)
+    return Found(jobs, criteria, [*own, None] if sees_all else own, sees_all, is_narrowed)

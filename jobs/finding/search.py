@@ -1,0 +1,86 @@
+"""The jobs that belong to a text that somebody searches for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import Any, Self
+
+from django.contrib.auth.models import User
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from cloudtrain_site.database.folding import folded
+from jobs.finding.name_index import named
+from jobs.models import Job
+
+#: So many are found by their ids; of more, the list is walked in its order until its page is full.
+MOST_IDS = 5000
+#: As a time in the alphabet of ULIDs; anything else is no beginning of an id.
+ID_BEGINS = re.compile("[0-7][0-9a-hjkmnp-tv-z]{0,25}")
+#: "#12": a job's number in its organization.
+RUN_NUMBER = re.compile("#([0-9]{1,18})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """A condition that jobs don't meet by their own columns alone.
+
+    `walked` is quick for each of the jobs that an index is walked along, and `counted` for very many. `is_few`: their
+    ids are known.
+    """
+
+    walked: Q
+    counted: Q
+    is_few: bool
+
+    @classmethod
+    def of_few(cls, ids: Iterable[str]) -> Self:
+        condition = Q(pk__in=list(dict.fromkeys(ids)))
+        return cls(condition, condition, True)
+
+
+def matching(text: str) -> Criterion:
+    """Return the criterion that a job's name contains `text`, or that it belongs to it in another way."""
+    key = folded(text)
+    ids, ways = named(key, MOST_IDS + 1), []
+    if ids is None or len(ids) > MOST_IDS:
+        ids, ways = [], [Q(name_key__contains=key)]
+    for way in _other_ways(text):
+        found = list(Job.objects.filter(way).order_by().values_list("pk", flat=True)[: MOST_IDS + 1])
+        if len(found) > MOST_IDS:
+            ways.append(way)
+        else:
+            ids += found
+    few = Criterion.of_few(ids)
+    condition = reduce(or_, ways, few.walked)
+    return Criterion(condition, condition, False) if ways else few
+
+
+def those_with(rows: QuerySet[Any, Any]) -> Criterion:
+    """Return the criterion that some of `rows`, of a table with jobs, is about a job."""
+    few = list(rows.order_by().values_list("job", flat=True)[: MOST_IDS + 1])
+    if len(few) <= MOST_IDS:
+        return Criterion.of_few(few)
+    return Criterion(Q(Exists(rows.filter(job=OuterRef("pk")))), Q(pk__in=rows.order_by().values("job")), False)
+
+
+def about_jobs(condition: Q) -> Q:
+    """Return the condition that a row's `job` meets `condition`: by the ids of few, or row by row."""
+    jobs = Job.objects.filter(condition).order_by()
+    few = list(jobs.values_list("pk", flat=True)[: MOST_IDS + 1])
+    return Q(job__in=few) if len(few) <= MOST_IDS else Q(Exists(jobs.filter(pk=OuterRef("job"))))
+
+
+def _other_ways(text: str) -> Iterator[Q]:
+    if ID_BEGINS.fullmatch(text.lower()):
+        yield Q(pk__startswith=text.lower())
+    if number := RUN_NUMBER.fullmatch(text):
+        yield Q(number=int(number[1]))
+    yield Q(external_id=text)
+    yield Q(correlation_id=text)
+    submitters = list(User.objects.filter(username__folded=folded(text)).values_list("pk", flat=True))
+    if submitters:
+        yield Q(submitted_by__in=submitters)
