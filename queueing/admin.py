@@ -59,7 +59,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
     )
     list_filter = ("status", "organization", "provider")
     list_select_related = ("job", "user", "organization")
-    search_fields = ("=job__id", "job__name_key__contains", "user__username__folded")
+    search_fields = ("job__name_key",)
     ordering = ("turn", "id")
     actions = (
         "set_priority",

@@ -43,9 +43,10 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     list_display = ("name", "urgency", "status", "requester", "cost", "held_by", "organization")
     list_filter = ("status", OrganizationFilter, RuleFilter, AgeFilter)
     list_select_related = ("job", "requested_by", "organization")
-    search_fields = ("=job__id", "job__name_key__contains", "requested_by__username__folded", "=job__correlation_id")
-    search_help_text = "Job id, config name, requester, or a correlation id"
+    search_fields = ("job__name_key",)
     ordering = ("is_decided", "expires_at", "-pk")
+    # Sorted by a column of its job or its requester, all requests would be read.
+    sortable_by = ("urgency",)
     actions = ("approve_selected", "reject_selected")
     change_form_template = "approvals/admin_request.html"
     change_list_template = "approvals/admin_list.html"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import cached_property
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -15,18 +13,6 @@ from django.utils import timezone
 from jobs.admin_base import OfJobAdmin
 from jobs.models import LedgerEntry
 from jobs.providers import label_of, names
-
-
-class BoundedPaginator(Paginator[Any]):
-    """Counts no more rows than anybody pages through: to count millions takes longer than to show a page of them."""
-
-    MAX_COUNT: ClassVar[int] = 10_000
-
-    @cached_property
-    def count(self) -> int:
-        """Return the number of rows, at most MAX_COUNT."""
-        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
-        return rows.order_by()[: self.MAX_COUNT].count()
 
 
 class ProviderFilter(admin.SimpleListFilter):
@@ -70,7 +56,6 @@ class LedgerEntryAdmin(OfJobAdmin[LedgerEntry]):
     search_help_text = "Id of a job"
     ordering = ("-id",)
     sortable_by = ()
-    paginator = BoundedPaginator
     actions = None
 
     def get_search_results(

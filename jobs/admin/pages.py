@@ -76,9 +76,10 @@ class JobAdmin(OfJobAdmin[Job]):
     )
     list_filter = ("status", "provider", "organization")
     list_select_related = ("organization", "submitted_by")
-    search_fields = ("=id", "name_key__contains", "=external_id", "=correlation_id", "submitted_by__username__folded")
-    search_help_text = "Id, name, submitter, the provider's id, or a correlation id"
+    search_fields = ("name_key",)
     ordering = ("-id",)
+    # Sorted by another column, all jobs would be.
+    sortable_by = ()
     actions = ("cancel_jobs",)
     inlines = (JobEventInline,)
     fields = (
