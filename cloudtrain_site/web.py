@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
 import gc
 import os
 import resource
@@ -13,7 +12,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -28,7 +26,7 @@ from cloudtrain_site.serving.board import Board
 from cloudtrain_site.serving.http_protocol import PatientProtocol, State
 from cloudtrain_site.serving.inspection import forbid_inspection
 from cloudtrain_site.serving.peer import KeepPeer
-from cloudtrain_site.serving.processes import follow_parent
+from cloudtrain_site.serving.processes import follow_parent, share_one_heap
 from cloudtrain_site.serving.supervisor import become_supervisor
 from cloudtrain_site.tracing.spans import send_last
 
@@ -40,8 +38,6 @@ DRAIN_STEP_SECONDS = 0.1
 #: ... and open requests, such as an upload, may then run this long.
 LAST_ANSWER_SECONDS = 30
 BACKLOG_CONNECTIONS = 2048
-#: The number of glibc's option for the largest number of heaps, from its malloc.h.
-M_ARENA_MAX = -8
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -169,14 +165,15 @@ def _allow_many_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
 
 
-def _share_one_heap() -> None:
-    """Make all threads allocate from one heap. To be called before a second one exists.
-
-    On two cores glibc allows sixteen heaps, each of which keeps the holes that a burst of requests leaves in it, for
-    little gain: Python runs one thread at a time. After 1,000 opened streams that was 4 MB of 105.
-    """
-    with suppress(AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+def run_web(listener: int, board: Board, slot: int) -> int:
+    """Be a forked web process. Returns the exit status."""
+    follow_parent()
+    try:
+        serve(socket.socket(fileno=listener), board, slot)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
 
 
 def main() -> int:
@@ -185,7 +182,7 @@ def main() -> int:
     options = _options()
     make_files_private()
     follow_parent()
-    _share_one_heap()
+    share_one_heap()
     os.environ["CLOUDTRAIN_ROLE"] = "web"
     try:
         if options.fd is None:

@@ -157,7 +157,7 @@ class Storm:
 
     def kill(self) -> None:
         """End the background with SIGKILL, its workers too, in the middle of whatever they do."""
-        background = {pid for pid in self.site.own_pids() if "background" in _arguments(pid)}
+        background = self.site.named("background")
         for pid in {*background, *self.site.living_workers()}:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -201,13 +201,6 @@ class Storm:
     def calm(self) -> None:
         """Let everything go well from now on."""
         self.fake.spoil(calm=True)
-
-
-def _arguments(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    except OSError:
-        return []
 
 
 def _stamp(at: datetime) -> str:

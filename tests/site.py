@@ -127,7 +127,7 @@ class Site(Stack):
         found: list[int] = []
 
         def look() -> bool:
-            found[:] = [pid for pid in self.own_pids() if "background" in _arguments(pid)]
+            found[:] = self.own_pids() & self.named("background")
             return len(found) == 1
 
         wait_until(look, START_SECONDS)
@@ -227,13 +227,6 @@ class Site(Stack):
         for client in self.clients.values():
             client.close()
         super().end()
-
-
-def _arguments(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    except OSError:
-        return []
 
 
 def _body(response: httpx.Response) -> dict[str, Any]:

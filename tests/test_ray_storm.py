@@ -19,7 +19,7 @@ import pytest
 
 from examples.clusters.ray import RayCluster
 from tests.cloudtrain_site.process_stacks import Stack, migrated, running_stack  # noqa: F401
-from tests.fault_storm import HISTORY, OPEN, SLOTS, _arguments, _disorder
+from tests.fault_storm import HISTORY, OPEN, SLOTS, _disorder
 from tests.ray_cluster import ray_cluster
 from tests.servers import RedisServer
 from tests.site import Site, let_all_run, make_people
@@ -98,7 +98,7 @@ class Storm:
         return int(rows[0][0]) if rows else 1
 
     def kill_workers(self) -> None:
-        background = {pid for pid in self.site.own_pids() if "background" in _arguments(pid)}
+        background = self.site.named("background")
         for pid in {*background, *self.site.living_workers()}:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

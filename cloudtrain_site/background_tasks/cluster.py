@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import Popen
 
 from django.db import DatabaseError, Error, close_old_connections, connection
 from django.utils import timezone
@@ -17,9 +16,11 @@ from django_q.brokers import get_broker
 from django_q.conf import Conf
 from django_q.models import OrmQ
 
+from cloudtrain_site.background_tasks.cluster_forks import fork_cluster
 from cloudtrain_site.background_tasks.heartbeats import FINISHED, FOLDER_VARIABLE, SAVED, Worker, WorkerStates
 from cloudtrain_site.database.write_probe import forget_last_probe, write_failure
 from cloudtrain_site.serving import processes
+from cloudtrain_site.serving.processes import Child
 
 logger = logging.getLogger("simpletuner.cloud.background")
 
@@ -144,7 +145,7 @@ class ClusterSupervisor:
             unlock_tasks(states)
             shutil.rmtree(states.folder, ignore_errors=True)
 
-    def _watch(self, cluster: Popen[bytes], states: WorkerStates) -> str | None:
+    def _watch(self, cluster: Child, states: WorkerStates) -> str | None:
         """Return the reason why the cluster must be replaced; None: `stop` was set."""
         diagnosis = Diagnosis(states, Conf.WORKERS, time.time())
         while not self.stop.wait(CHECK_SECONDS):
@@ -172,10 +173,12 @@ class ClusterSupervisor:
                 return
 
 
-def _start(states: WorkerStates) -> Popen[bytes]:
-    command = [*processes.MODULE_RUNNER, "cloudtrain_site", "qcluster"]
+def _start(states: WorkerStates) -> Child:
     # Set explicitly: this may be a web process, whose pooled connections don't survive the fork of the workers.
-    return processes.start(command, env={FOLDER_VARIABLE: str(states.folder), "CLOUDTRAIN_ROLE": "worker"})
+    environment = {FOLDER_VARIABLE: str(states.folder), "CLOUDTRAIN_ROLE": "worker"}
+    if forked := fork_cluster(environment):
+        return forked
+    return processes.start([*processes.MODULE_RUNNER, "cloudtrain_site", "qcluster"], env=environment)
 
 
 def unlock_tasks(states: WorkerStates) -> int:

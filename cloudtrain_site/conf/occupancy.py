@@ -29,11 +29,24 @@ _held: dict[str, socket.socket] = {}
 def enter(data_dir: Path, *, serves: bool, command: str) -> None:
     """Hold the folder when this process `serves`. Raises ConfigurationError for a folder that is half of a backup."""
     if serves:
-        _hold(f"{_prefix(data_dir)}{os.getpid()}")
+        hold(data_dir)
     if command not in MENDING and (data_dir / RESTORING).exists():
         raise ConfigurationError(
             f"A restore into {data_dir} was interrupted: run {COMMAND} restore again before anything else."
         )
+
+
+def hold(data_dir: Path) -> None:
+    """Hold the folder as this process. A forked one, which has its parent's names, returns them."""
+    if sys.platform != "linux":
+        return
+    name = f"{_prefix(data_dir)}{os.getpid()}"
+    for other in _held.keys() - {name}:
+        _held.pop(other).close()
+    if name not in _held:
+        _held[name] = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with suppress(OSError):
+            _held[name].bind(f"\0{name}")
 
 
 def serving_processes(data_dir: Path) -> list[int]:
@@ -47,12 +60,3 @@ def serving_processes(data_dir: Path) -> list[int]:
 
 def _prefix(data_dir: Path) -> str:
     return f"cloudtrain-site-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]}-"
-
-
-def _hold(name: str) -> None:
-    if sys.platform != "linux" or name in _held:
-        return
-    held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with suppress(OSError):
-        held.bind(f"\0{name}")
-    _held[name] = held

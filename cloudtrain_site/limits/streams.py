@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import secrets
 import socket
 from collections import Counter
@@ -64,6 +65,15 @@ _process = secrets.token_hex(4)
 _group = _process
 _shared_file: int | None = None
 _numbers = count(1)
+
+
+def _begin() -> None:
+    """A forked process is one of its own."""
+    global _process, _group
+    _process = _group = secrets.token_hex(4)
+
+
+os.register_at_fork(after_in_child=_begin)
 
 
 def share_places(descriptor: int, group: str) -> None:

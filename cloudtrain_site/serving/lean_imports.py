@@ -1,9 +1,9 @@
 """Loads libraries without the optional dependencies that they would load because they happen to be installed.
 
 Each of these libraries tries to import something optional and does without it when the import fails. What none of our
-code uses through them is hidden while they are loaded, and only then: a later import finds it. bench_rest, the whole
-site at rest on one machine: 337 MB without this module, 301 MB with it. bench_events, the web process with 1,000 event
-streams: 125 MB without it, where 120 are promised. PyJWT is not among them: single sign-on needs its public keys.
+code uses through them is hidden while they are loaded, and only then: a later import finds it. bench_events, the web
+process with 1,000 event streams: 125 MB without it, where 120 are promised. PyJWT is not among them: single sign-on
+needs its public keys.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ from types import ModuleType
 NOT_NEEDED = (
     # Its formatter of tracebacks for terminals; ours are plain text.
     ("structlog", ("rich",)),
-    # Serializer fields for PostgreSQL's own types, and the highlighting of its pages: we have neither.
-    ("rest_framework.compat", ("psycopg", "psycopg2", "pygments")),
+    # Fields for PostgreSQL's own types, highlighted pages with texts in Markdown, a client for tests: we have neither.
+    ("rest_framework.compat", ("psycopg", "psycopg2", "pygments", "markdown", "requests")),
+    # What our library for the schema loads for tests.
+    ("django.test.utils", ("jinja2",)),
 )
+#: For its command line.
+NOT_NEEDED_BY_HTTPX = ("click", "pygments", "rich")
 
 
 def load_lean_libraries() -> None:
@@ -29,14 +33,21 @@ def load_lean_libraries() -> None:
             importlib.import_module(library)
 
 
+def load_lean_httpx() -> None:
+    """The same for httpx, which the web loads when it needs it."""
+    with _missing(NOT_NEEDED_BY_HTTPX):
+        importlib.import_module("httpx")
+
+
 @contextmanager
 def _missing(names: tuple[str, ...]) -> Iterator[None]:
     """Have the import of these fail for now, as Python's import system provides for; not of those that are there."""
-    hidden = [name for name in names if name not in sys.modules]
     modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
-    modules.update(dict.fromkeys(hidden))
+    hidden = {name: modules.pop(name) for name in names if name in modules}
+    modules.update(dict.fromkeys(names))
     try:
         yield
     finally:
-        for name in hidden:
+        for name in names:
             del modules[name]
+        modules.update(hidden)

@@ -1,6 +1,7 @@
 """The supervisor: it keeps the web processes running, and under `manage.py up` the background too.
 
-It is a program without Django: as a Django command, a process that only waits would hold 80 MB.
+It needs no Django: by itself, a process that only waits would hold 80 MB with it. Under `manage.py up` it has loaded
+all the same what the others need, and forks them, so that all share one copy of it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import argparse
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,8 +21,7 @@ from typing import NoReturn
 from cloudtrain_site.conf.places import COMMAND, with_import_path
 from cloudtrain_site.conf.web_processes import VARIABLE as WEB_PROCESSES
 from cloudtrain_site.serving.board import Board
-from cloudtrain_site.serving.processes import MODULE_RUNNER, Service, follow_parent, stop, stop_all
-from cloudtrain_site.structured_logging import init_from_env
+from cloudtrain_site.serving.processes import MODULE_RUNNER, Child, Service, follow_parent, stop, stop_all
 
 logger = logging.getLogger("simpletuner.cloud.site")
 
@@ -42,6 +41,26 @@ def become_supervisor(listener: int, processes: int, *, with_background: bool) -
     command = [*MODULE_RUNNER, "cloudtrain_site.serving.supervisor", "--listener", str(listener)]
     command += ["--processes", str(processes), *(["--background"] if with_background else [])]
     os.execve(sys.executable, command, with_import_path(os.environ))  # noqa: S606 - our own program
+
+
+def supervise(
+    listener: int,
+    processes: int,
+    *,
+    with_background: bool,
+    fork_web: Callable[[Board, int], Child] | None = None,
+    fork_background: Callable[[], Child] | None = None,
+) -> None:
+    """Run until SIGTERM or Ctrl-C; within ten seconds all processes end, a running training excepted.
+
+    Who has loaded what they need passes what forks them; `fork_web` gets the board and the slot.
+    """
+    requests = Requests()
+    board = Board.create(2 * processes)
+    web = [WebProcess(number, processes, listener, board, fork_web) for number in range(processes)]
+    command = [*MODULE_RUNNER, "cloudtrain_site", "background"]
+    background = Service("background", command, env={"CLOUDTRAIN_ROLE": "worker"}, fork=fork_background)
+    Supervisor(web, [background] if with_background else [], requests).run()
 
 
 class Requests:
@@ -75,13 +94,26 @@ def _has_terminal() -> bool:
 class WebProcess(Service):
     """A web process, and for a moment also the one that takes its place."""
 
-    def __init__(self, number: int, processes: int, listener: int, board: Board) -> None:
+    def __init__(
+        self,
+        number: int,
+        processes: int,
+        listener: int,
+        board: Board,
+        fork: Callable[[Board, int], Child] | None = None,
+    ) -> None:
         self._board, self._slots = board, (2 * number, 2 * number + 1)
         self._command = [*MODULE_RUNNER, "cloudtrain_site.web", "--fd", str(listener), "--board", str(board.descriptor)]
         environment = {"CLOUDTRAIN_ROLE": "web", WEB_PROCESSES: str(processes)}
         name = "web" if processes == 1 else f"web {number + 1}"
-        self._retiring: subprocess.Popen[bytes] | None = None
-        super().__init__(name, self._in_slot(), env=environment, pass_fds=[listener, board.descriptor])
+        self._retiring: Child | None = None
+        super().__init__(
+            name,
+            self._in_slot(),
+            env=environment,
+            pass_fds=[listener, board.descriptor],
+            fork=(lambda: fork(board, self._slots[0])) if fork else None,
+        )
 
     def replace(self, wait: Callable[[Callable[[], bool], float], bool]) -> bool:
         """Start another one, and end this one when that takes connections. False: it goes on, since the other doesn't.
@@ -106,7 +138,7 @@ class WebProcess(Service):
             self._board.clear(slot)
         return True
 
-    def processes(self) -> list[subprocess.Popen[bytes]]:
+    def processes(self) -> list[Child]:
         return [*super().processes(), *([self._retiring] if self._retiring else [])]
 
     def note_end(self, status: int) -> None:
@@ -144,6 +176,8 @@ class Supervisor:
     def restart(self) -> None:
         """Replace the web processes one after the other, so that no request is refused, and then the others."""
         logger.info("Restarting")
+        for service in (*self.web, *self.others):
+            service.load_anew()
         for web in self.web:
             is_replaced = web.replace(partial(self._wait, web))
             if self.requests.stop:
@@ -167,21 +201,17 @@ class Supervisor:
 
 
 def main() -> None:
-    """Run until SIGTERM or Ctrl-C; within ten seconds all processes end, a running training excepted."""
-    requests = Requests()
     follow_parent()
     parser = argparse.ArgumentParser(prog=f"{COMMAND} up")
     parser.add_argument("--listener", type=int, required=True)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--background", action="store_true")
     options = parser.parse_args()
+    # Here: a web process, which imports this module too, first hides what its libraries don't need.
+    from cloudtrain_site.structured_logging import init_from_env
+
     init_from_env()
-    board = Board.create(2 * options.processes)
-    web = [WebProcess(number, options.processes, options.listener, board) for number in range(options.processes)]
-    background = Service(
-        "background", [*MODULE_RUNNER, "cloudtrain_site", "background"], env={"CLOUDTRAIN_ROLE": "worker"}
-    )
-    Supervisor(web, [background] if options.background else [], requests).run()
+    supervise(options.listener, options.processes, with_background=options.background)
 
 
 if __name__ == "__main__":

@@ -88,6 +88,10 @@ class Stack:
         marked = {f"{name}={value}".encode() for name, value in {MARK: self.mark, **extra}.items()}
         return {pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _has(pid, marked)}
 
+    def named(self, name: str) -> set[int]:
+        """Those that go by this name, such as `background`: forked ones have the command line of their first parent."""
+        return {pid for pid in self.pids() if _name(pid) == name}
+
     def workers(self, state: str = "*") -> set[int]:
         """The task workers, as their signs of life say."""
         return {int(path.stem) for path in self.folder.glob(f"cloudtrain-signs-*/*.{state}") if path.stem.isdigit()}
@@ -191,3 +195,9 @@ def stack(tmp_path: Path, migrated: Stack) -> Iterator[Stack]:
     with running_stack(tmp_path, migrated) as made:
         (made.folder / "simpletuner-enterprise.yaml").write_text(QUICK_QUEUE)
         yield made
+
+
+def _name(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""

@@ -10,6 +10,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from cloudtrain_site.background_tasks import start_background_tasks, stop_background_tasks
+from cloudtrain_site.background_tasks.cluster_forks import forked_clusters
+from cloudtrain_site.serving.forks import load_background, name_process
 from cloudtrain_site.serving.processes import follow_parent
 
 #: On a machine with both, the web has priority over this process and the trainings that it starts: a provider gives up
@@ -23,8 +25,16 @@ class Command(BaseCommand):
     help = "Run the background loops and their workers until Ctrl-C. Any number can run, on any machine."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        follow_parent()
-        os.nice(NICENESS)
+        load_background()
+        name_process("background")
+        run_background()
+
+
+def run_background() -> None:
+    """Be the background process. What it runs should be loaded: it forks its workers."""
+    follow_parent()
+    os.nice(NICENESS)
+    with forked_clusters():
         asyncio.run(_run())
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from argparse import ArgumentParser
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,23 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DjangoDatabaseError
-from django.db import connection, connections
+from django.db import connection
 
 from cloudtrain_site.accounts.first_link import LIFETIME_MINUTES, make_first_link
 from cloudtrain_site.conf.data_folder import close_to_others, make_private_file
 from cloudtrain_site.conf.places import COMMAND, IS_INSTALLED
 from cloudtrain_site.conf.web_processes import PROCESSES_HELP, processes_of
+from cloudtrain_site.conf.web_processes import VARIABLE as WEB_PROCESSES
 from cloudtrain_site.database.connections import place_of_database
 from cloudtrain_site.database.sqlite_analyze import refresh_when_grown
 from cloudtrain_site.enterprise import get_enterprise_config
-from cloudtrain_site.serving.supervisor import become_supervisor
+from cloudtrain_site.management.commands.background import run_background
+from cloudtrain_site.monitoring.process_heartbeats import code_fingerprint
+from cloudtrain_site.serving.forks import Fork, load_background, load_web
+from cloudtrain_site.serving.processes import kill_group
+from cloudtrain_site.serving.supervisor import supervise
 from cloudtrain_site.structured_logging.configure import log_to_file
-from cloudtrain_site.web import listen
+from cloudtrain_site.web import listen, run_web
 
 logger = logging.getLogger("simpletuner.cloud.site")
 
@@ -68,7 +74,19 @@ class Command(BaseCommand):
         # The web process inherits this socket: the port is taken before anything is changed, and no client is refused
         # while the web process restarts.
         listener = _listen(host, port)
-        self._prepare()
+        settings.WEB_PROCESSES = processes
+        os.environ[WEB_PROCESSES] = str(processes)
+        # What it takes to migrate is gone with a process of its own, and this one loads the rest meanwhile.
+        preparing = Fork("prepare", self._prepare)
+        try:
+            load_background()
+            load_web()
+            code_fingerprint()  # of what is loaded: a process that is forked later may find newer files
+            status = preparing.wait()
+        finally:
+            kill_group(preparing.pid)
+        if status:
+            sys.exit(status)
         shown = f"[{host}]" if ":" in host else host
         site = f"http://{shown}:{port}"
         if self.stdout.isatty():
@@ -80,11 +98,18 @@ class Command(BaseCommand):
             logger.info("The site is at %s/", site, extra={"data_dir": str(settings.DATA_DIR)})
             if _is_empty():
                 logger.warning("There is no account yet. Print the link for the first one: %s first_link", _command())
-        connections.close_all()
-        become_supervisor(listener.detach(), processes, with_background=True)
+        _supervise(listener.detach(), processes)
 
-    def _prepare(self) -> None:
-        """Check the configuration and create the tables. Raises CommandError when that is impossible."""
+    def _prepare(self) -> int:
+        """Check the configuration and create the tables. Returns the exit status: 1 when that is impossible."""
+        try:
+            self._check_and_migrate()
+        except CommandError as error:
+            self.stderr.write(f"{type(error).__name__}: {error}", self.style.ERROR)
+            return 1
+        return 0
+
+    def _check_and_migrate(self) -> None:
         try:
             settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
             _close_to_others()
@@ -97,6 +122,17 @@ class Command(BaseCommand):
         except (DjangoDatabaseError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise CommandError(f"The database can't be prepared: {reason} ({place_of_database()}).") from error
+
+
+def _supervise(listener: int, processes: int) -> None:
+    web, worker = {"CLOUDTRAIN_ROLE": "web"}, {"CLOUDTRAIN_ROLE": "worker"}
+    supervise(
+        listener,
+        processes,
+        with_background=True,
+        fork_web=lambda board, slot: Fork("web", partial(run_web, listener, board, slot), web),
+        fork_background=lambda: Fork("background", run_background, worker),
+    )
 
 
 def _close_to_others() -> None:

@@ -218,7 +218,7 @@ class TestProcesses:
         """One life of two machines, since each start takes seconds; what is asked of it stands below by name."""
         first = stack.start("background", MACHINE="first")
         enqueue(stack, "os.spawnlp", os.P_NOWAIT, "setsid", "setsid", "sleep", "600")
-        training = wait_until(lambda: _named(stack, "sleep"), START_SECONDS)
+        training = wait_until(lambda: stack.named("sleep"), START_SECONDS)
         second = stack.start("background", MACHINE="second")
         wait_until(lambda: len(stack.workers("idle")) == 4, START_SECONDS)
         each_tick_is_run_once(stack)
@@ -278,7 +278,7 @@ def kill_9_leaves_nothing_but_the_training_and_the_other_carries_on(
 
 def sigterm_ends_all_and_hands_back_what_was_in_hand(stack: Stack, background: subprocess.Popen[bytes]) -> None:
     number = enqueue(stack, "subprocess.run", ["sleep", "50"])
-    wait_until(lambda: len(_named(stack, "sleep")) == 2, 10)
+    wait_until(lambda: len(stack.named("sleep")) == 2, 10)
     asked_at = time.monotonic()
     background.terminate()
     wait_until(lambda: not stack.pids(MACHINE="second"), 10)
@@ -291,7 +291,3 @@ def sigterm_ends_all_and_hands_back_what_was_in_hand(stack: Stack, background: s
 def test_there_is_one_manager() -> None:
     assert get_task_manager() is get_task_manager()
     assert not get_task_manager()._running
-
-
-def _named(stack: Stack, name: str) -> set[int]:
-    return {pid for pid in stack.pids() if Path(f"/proc/{pid}/comm").read_text().strip() == name}

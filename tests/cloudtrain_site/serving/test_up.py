@@ -146,7 +146,7 @@ class TestRunning:
 
     def test_a_web_process_that_dies_is_started_again(self, life: Life) -> None:
         site = life.site
-        [web] = [pid for pid in site.own_pids() if b"cloudtrain_site.web" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        [web] = site.named("web")
         os.kill(web, signal.SIGKILL)
         # Nobody is refused meanwhile: the socket stays open, and the request waits for the new process.
         answer = httpx.get(f"http://127.0.0.1:{site.port}/api/cloud/health/live", timeout=START_SECONDS)
@@ -154,6 +154,15 @@ class TestRunning:
         assert "Service ended and is started again" in site.messages()
         assert site.up is not None
         assert site.up.poll() is None
+
+    def test_workers_end_with_the_process_that_forked_them_and_are_replaced(self, life: Life) -> None:
+        site = life.site
+        former = site.living_workers()
+        [forker] = site.named("forker")
+        os.kill(forker, signal.SIGKILL)
+        wait_until(lambda: len(site.living_workers() - former) == 2, START_SECONDS)
+        assert not former & site.pids()
+        assert any(message.startswith("Background workers are replaced") for message in life.messages())
 
     def test_ctrl_c_leaves_nothing(self, life: Life) -> None:
         site = life.site
