@@ -63,8 +63,9 @@ check: install-dev
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
 
+# In 20 minutes on two quiet cores; `make bench ONLY=submit,queue` runs some. Results: bench/results.json, docs/performance.md.
 bench: install-dev
-	for bench in bench/bench_*.py; do PYTHONPATH=. $(BIN)/python $$bench || exit 1; done
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 # Types of our scripts, by their comments. Where there is no npm, or it finds no registry, that is said, and no failure.
 TYPES := jobs/static_sources/types

@@ -11,10 +11,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from bench.database import database
+from bench.stack import Figure, print_table
+
+LOSS = re.compile(r"step_loss=([\d.e+-]+)")
 
 LINE = (
     "Epoch 1/9, Steps:  42%|####      | {n}/999999 [{m:02}:{s:02}<11:40,  1.20s/it, grad_norm=0.42, "
@@ -26,13 +32,19 @@ def line(step: int) -> str:
     return LINE.format(n=step, m=step // 60, s=step % 60)
 
 
-def timed(name: str, work: Callable[[], object]) -> None:
-    start, cpu = time.perf_counter(), time.process_time()
+def cpu_ms(work: Callable[[], object]) -> float:
+    cpu = time.process_time()
     work()
-    print(f"{name:<44} {time.perf_counter() - start:7.2f} s   {time.process_time() - cpu:7.2f} s of CPU")
+    return (time.process_time() - cpu) * 1000
 
 
-def bench_log(megabytes: int) -> None:
+def read_lines(path: Path) -> None:
+    with path.open() as file:
+        for text in file:
+            LOSS.search(text)
+
+
+def log_figures(megabytes: int) -> Iterator[Figure]:
     from django.conf import settings
 
     from jobs.curves.reading import curves_of
@@ -47,31 +59,34 @@ def bench_log(megabytes: int) -> None:
         while file.tell() < megabytes * 1_000_000:
             step += 1
             file.write(line(step))
-    timed(f"curves of a log of {megabytes} MB", lambda: curves_of(job))
-    timed("again", lambda: curves_of(job))
+    plain = cpu_ms(lambda: read_lines(path))
+    yield Figure(f"curves of a log of {megabytes} MB", cpu_ms(lambda: curves_of(job)), "ms", plain)
+    yield Figure("again", cpu_ms(lambda: curves_of(job)), "ms", plain)
     with path.open("a") as file:
         file.writelines(line(step + more) for more in range(1, 101))
-    timed("again, 100 lines later", lambda: curves_of(job))
+    yield Figure("again, 100 lines later", cpu_ms(lambda: curves_of(job)), "ms", plain)
 
 
-def bench_config() -> None:
+def config_figure() -> Figure:
     from jobs.configs.known_keys import findings_in
     from jobs.configs.option_lists import simpletuners
 
     names = list(simpletuners().options)
     config = dict.fromkeys(names, "x" * 330) | {f"{name}x": 1 for name in names}
-    size = len(json.dumps(config))
-    timed(f"a look at a config of {size // 1000} kB", lambda: findings_in("local", config, [], {}))
+    text = json.dumps(config)
+    plain = cpu_ms(lambda: json.loads(text))
+    used = cpu_ms(lambda: findings_in("local", config, [], {}))
+    return Figure(f"a look at a config of {len(text) // 1000} kB", used, "ms", plain)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=50)
     arguments = parser.parse_args()
     with database("sqlite"):
-        bench_log(arguments.megabytes)
-        bench_config()
+        found = [*log_figures(arguments.megabytes), config_figure()]
+    return print_table("Processor time; baseline: one pattern a line, json.loads of the config", found)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

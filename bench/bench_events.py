@@ -19,13 +19,15 @@ import math
 import random
 import resource
 import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
 from bench.event_site import BURST_EVENTS, FAN_OUT_ROUNDS, OURS, STOCK, Site, running_site
+from bench.stack import Figure, print_table
 
 RECONNECTING_CLIENTS = 20
 WRITERS = 2
@@ -263,43 +265,31 @@ async def in_time(measurement: Coroutine[None, None, None], figures: Figures) ->
 # --- The table -----------------------------------------------------------------------------------------------
 
 
-def print_table(ours: Figures, stock: Figures, options: argparse.Namespace) -> None:
-    """Each figure beside the library's and its target; a missed one is marked."""
+def figures_of(ours: Figures, stock: Figures, options: argparse.Namespace) -> Iterator[Figure]:
+    """Each figure beside the library's, and its target; what could not be measured misses it."""
     rows = [
-        ("clients open", "opened", ".0f", None),
-        ("database connections" if options.postgresql else "open database files", "connections", ".0f", 3),
-        ("threads", "threads", ".0f", 12),
-        ("memory, MB (PSS)", "megabytes", ".0f", 120),
-        ("idle CPU, % of a core", "idle_cpu", ".1f", None),
-        ("one event to all: first arrival, ms (median)", "first_ms", ".0f", None),
-        ("one event to all: last arrival, ms (median)", "last_ms", ".0f", None if options.postgresql else 400),
-        ("one event to all: from first to last, ms (median)", "spread_ms", ".0f", None),
-        ("one event to all: last arrival, ms (worst)", "worst_ms", ".0f", None),
-        ("one event to all: CPU of the web process, ms", "fan_out_cpu_ms", ".0f", 100),
-        ("one event to all: clients reached", "reached", ".0f", None),
-        (f"{BURST_EVENTS} in one commit: last arrival, ms", "burst_ms", ".0f", 4000),
-        (f"{BURST_EVENTS} in one commit: CPU of the web process, ms", "burst_cpu_ms", ".0f", None),
-        (f"{BURST_EVENTS} in one commit: clients that got all, once", "burst_reached", ".0f", None),
-        (f"{RECONNECTING_CLIENTS} reconnecting: messages", "messages", ".0f", None),
-        (f"{RECONNECTING_CLIENTS} reconnecting: reconnects", "reconnects", ".0f", None),
-        (f"{RECONNECTING_CLIENTS} reconnecting: doubled", "doubled", ".0f", 0),
-        (f"{RECONNECTING_CLIENTS} reconnecting: lost", "lost", ".0f", 0),
+        ("clients open", "opened", "", None),
+        ("database connections" if options.postgresql else "open database files", "connections", "", 3),
+        ("threads", "threads", "", 12),
+        ("memory (PSS)", "megabytes", "MB", 120),
+        ("idle, of a core", "idle_cpu", "%", None),
+        ("one event to all: first arrival (median)", "first_ms", "ms", None),
+        ("one event to all: last arrival (median)", "last_ms", "ms", None if options.postgresql else 400),
+        ("one event to all: from first to last (median)", "spread_ms", "ms", None),
+        ("one event to all: last arrival (worst)", "worst_ms", "ms", None),
+        ("one event to all: CPU of the web process", "fan_out_cpu_ms", "ms", 100),
+        ("one event to all: clients reached", "reached", "", None),
+        (f"{BURST_EVENTS} in one commit: last arrival", "burst_ms", "ms", 4000),
+        (f"{BURST_EVENTS} in one commit: CPU of the web process", "burst_cpu_ms", "ms", None),
+        (f"{BURST_EVENTS} in one commit: clients that got all, once", "burst_reached", "", None),
+        (f"{RECONNECTING_CLIENTS} reconnecting: messages", "messages", "", None),
+        (f"{RECONNECTING_CLIENTS} reconnecting: reconnects", "reconnects", "", None),
+        (f"{RECONNECTING_CLIENTS} reconnecting: doubled", "doubled", "", 0),
+        (f"{RECONNECTING_CLIENTS} reconnecting: lost", "lost", "", 0),
     ]
-    print(f"\nEvent streams on {'PostgreSQL' if options.postgresql else 'SQLite'}, {options.clients} clients\n")
-    print(f"| {'':49} | {'ours':>8} | {STOCK:>13} | {'target':>14} |")
-    print(f"|{'-' * 51}|{'-' * 9}:|{'-' * 14}:|{'-' * 15}:|")
-    for label, name, spec, target in rows:
+    for label, name, unit, target in rows:
         mine, other = getattr(ours, name), getattr(stock, name)
-        missed = "" if target is None or mine <= target else " MISSED"  # as is what could not be measured
-        target_text = "" if target is None else f"<= {target}{missed}"
-        print(f"| {label:49} | {shown(mine, spec):>8} | {shown(other, spec):>13} | {target_text:>14} |")
-    for kind, figures in ((OURS, ours), (STOCK, stock)):
-        if figures.cut_off:
-            print(f"\n{kind.capitalize()} was cut off after {DEADLINE_SECONDS} s; what has a dash was not measured.")
-
-
-def shown(value: float, spec: str) -> str:
-    return "-" if math.isnan(value) else format(value, spec)
+        yield Figure(label, mine, unit, None if math.isnan(other) else other, target)
 
 
 def read_options() -> argparse.Namespace:
@@ -310,13 +300,18 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main() -> int:
     options = read_options()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    ours = measure(OURS, options)
-    print_table(ours, measure(STOCK, options), options)
+    ours, stock = measure(OURS, options), measure(STOCK, options)
+    for kind, figures in ((OURS, ours), (STOCK, stock)):
+        if figures.cut_off:
+            print(f"{kind.capitalize()} was cut off after {DEADLINE_SECONDS} s; what is nan was not measured.")
+    kind = "PostgreSQL" if options.postgresql else "SQLite"
+    title = f"Event streams on {kind}, {options.clients} clients; baseline: the library's"
+    return print_table(title, list(figures_of(ours, stock, options)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

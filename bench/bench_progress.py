@@ -3,15 +3,17 @@
     python -m bench.bench_progress
 
 The plain reader tries each pattern on each line, first to last, as one writes it first.
-Times are the best of several runs, in milliseconds; the ratio is plain / ours.
+Times are the best of several runs.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from bench.stack import Figure, print_table
 from jobs.curves.series import read_series
 from jobs.providers.progress import read_progress
 
@@ -71,12 +73,12 @@ def best_time(read: Callable[[str], object], text: str) -> float:
     return min(times)
 
 
-def main() -> None:
-    print(f"{'50 kB of':<18} {'ours ms':>8} {'plain ms':>9} {'ratio':>7} {'series ms':>10}")
+def figures() -> Iterator[Figure]:
     for name, text in LOGS.items():
         ours, plain, series = (best_time(read, text) * 1000 for read in (read_progress, read_plainly, read_series))
-        print(f"{name:<18} {ours:8.2f} {plain:9.2f} {plain / ours:6.1f}x {series:10.2f}")
+        yield Figure(f"progress of {name}", ours, "ms", plain)
+        yield Figure(f"curves of {name}", series, "ms", plain)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(print_table("50 kB of log; baseline: the plain reader", list(figures())))

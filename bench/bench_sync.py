@@ -14,10 +14,11 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,6 +36,7 @@ from django.db import connection  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from bench.ending import end_as_by_ctrl_c  # noqa: E402
+from bench.stack import Figure, print_table  # noqa: E402
 from cloudtrain_site.states import Source  # noqa: E402
 from examples.fake_replicate.process import FakeReplicateProcess  # noqa: E402
 from jobs.models import Job  # noqa: E402
@@ -44,6 +46,13 @@ from jobs.sync.answers import answers_of  # noqa: E402
 CHUNK = 100
 VIEWERS = 20
 VIEW_SECONDS = 30.0
+TARGETS: dict[int, dict[str, float]] = {
+    100: {"seconds": 10.6 / 50},  # of the sequential way with this latency
+    1000: {"seconds": 1.5, "requests": 15},
+    10_000: {"seconds": 12, "memory": 300},
+}
+HANGING_SECONDS = 0.3
+VIEWER_REQUESTS = 7
 
 
 class Queries:
@@ -163,7 +172,21 @@ def viewers(fake: FakeReplicateProcess) -> tuple[int, int]:
     return len(looks), requests_of(fake) - before
 
 
-def main() -> None:
+def figures(fake: FakeReplicateProcess, counts: Sequence[int]) -> Iterator[Figure]:
+    one_by_one = sequential(fake, 100) / 100
+    for count in counts:
+        usage, limits = cycle(fake, count), TARGETS.get(count, {})
+        yield Figure(f"{count} jobs", usage["seconds"], "s", one_by_one * count, limits.get("seconds"))
+        yield Figure("  requests", usage["requests"], "", count, limits.get("requests"))
+        yield Figure("  writes", usage["writes"], "", count)
+        yield Figure("  peak of memory", usage["memory"], "MB", None, limits.get("memory"))
+    calm, spoilt = hanging(fake)
+    yield Figure("one of three hangs: the others after", spoilt, "s", calm, calm + HANGING_SECONDS)
+    looks, requests = viewers(fake)
+    yield Figure(f"requests for {VIEWERS} viewers in {VIEW_SECONDS:.0f} s", requests, "", looks, VIEWER_REQUESTS)
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the refresh of active jobs.")
     parser.add_argument("--jobs", type=int, nargs="+", default=[100, 1000, 10_000])
     options = parser.parse_args()
@@ -171,19 +194,9 @@ def main() -> None:
     end_as_by_ctrl_c()
     with FakeReplicateProcess.start("--latency-ms", "100") as fake:
         os.environ.update(REPLICATE_BASE_URL=fake.url, REPLICATE_API_TOKEN=fake.token)
-        one_by_one = sequential(fake, 100) / 100
-        print(f"sequential: {one_by_one * 100:.2f} s for 100 jobs")
-        for count in options.jobs:
-            usage = cycle(fake, count)
-            print(
-                f"{count:6} jobs: {usage['seconds']:.2f} s ({one_by_one * count / usage['seconds']:.0f} times faster), "
-                f"{usage['requests']:.0f} requests, {usage['writes']:.0f} writes, peak {usage['memory']:.0f} MB"
-            )
-        calm, spoilt = hanging(fake)
-        print(f"one of three hangs: the others after {spoilt:.2f} s instead of {calm:.2f} s")
-        looks, requests = viewers(fake)
-        print(f"{VIEWERS} viewers, {VIEW_SECONDS:.0f} s: {looks} looks, {requests} requests to the provider")
+        found = list(figures(fake, options.jobs))
+    return print_table("Active jobs brought up to date; baseline: one request and one save a job", found)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +31,8 @@ from tests.servers import free_port
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Where `print_table` adds what it shows, one figure a line, as JSON.
+FIGURES_VARIABLE = "BENCH_FIGURES"
 START_SECONDS = 180.0
 STOP_SECONDS = 15.0
 #: What the bench's own surroundings must not decide.
@@ -179,25 +181,33 @@ class Figure:
 
 
 def print_table(title: str, figures: Sequence[Figure]) -> int:
-    """Show each figure beside its baseline and its target. Returns the exit code: 1 when a target is missed."""
+    """Show each figure beside its baseline and its target. Returns the exit code: 1 when a target is missed.
+
+    `python -m bench` collects them in the file that FIGURES_VARIABLE names.
+    """
+    if collected := os.environ.get(FIGURES_VARIABLE):
+        with Path(collected).open("a") as file:
+            file.writelines(f"{json.dumps(asdict(figure))}\n" for figure in figures)
     print(f"\n{title}\n")
     print(f"| {'':44} | {'figure':>12} | {'baseline':>12} | {'ratio':>7} | {'target':>12} | {'ok':3} |")
     print(f"|{'-' * 46}|{'-' * 13}:|{'-' * 13}:|{'-' * 8}:|{'-' * 13}:|{'-' * 5}|")
     for figure in figures:
-        baseline = "" if figure.baseline is None else _shown(figure.baseline, figure.unit)
+        baseline = "" if figure.baseline is None else shown(figure.baseline, figure.unit)
         ratio = f"{figure.value / figure.baseline:.2f}" if figure.baseline else ""
         sign = ">=" if figure.at_least else "<="
-        target = "" if figure.target is None else f"{sign} {_shown(figure.target, figure.unit)}"
+        target = "" if figure.target is None else f"{sign} {shown(figure.target, figure.unit)}"
         verdict = "" if figure.target is None else "yes" if figure.ok else "NO"
-        value = _shown(figure.value, figure.unit)
+        value = shown(figure.value, figure.unit)
         print(f"| {figure.name:44} | {value:>12} | {baseline:>12} | {ratio:>7} | {target:>12} | {verdict:3} |")
     load, cores = os.getloadavg()[0], os.cpu_count()
     print(f"\nThe machine's load at the end: {load:.1f} on {cores} cores.")
     return 0 if all(figure.ok for figure in figures) else 1
 
 
-def _shown(value: float, unit: str) -> str:
-    return f"{value:,.0f} {unit}".strip()
+def shown(value: float, unit: str) -> str:
+    """Return three digits of a small value, and all of those before the point."""
+    decimals = 0 if value == int(value) else max(0, 2 - int(math.log10(max(abs(value), 0.01))))
+    return f"{value:,.{decimals}f} {unit}".strip()
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
