@@ -40,6 +40,7 @@ def slurm() -> str:
 BENCHES = {
     "submit": Bench("--each 20"),
     "rest": Bench("--seconds 20 --starts 2"),
+    "capacity": Bench("--seconds 12", limit_seconds=240.0),
     "queue": Bench("--waiting 20000 --finished 100000 --jobs 400 --submits 100", program("postgres", "redis-server")),
     "sync": Bench("--jobs 100 1000"),
     "webhooks": Bench("--seconds 10"),
