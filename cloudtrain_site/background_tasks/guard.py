@@ -19,9 +19,13 @@ from typing import Any
 from uuid import uuid4
 
 from django_q.brokers import Broker
+from django_q.brokers.orm import ORM
 from django_q.cluster import Sentinel
+from django_q.conf import Conf
 from django_q.monitor import monitor
 from django_q.pusher import pusher
+
+from cloudtrain_site.database.changes import Changes
 
 
 class Flag:
@@ -85,12 +89,33 @@ class Fetching:
         return self.process.is_alive() and not self._has_ended.is_set()
 
 
+class QuietBroker(ORM):  # type: ignore[misc]  # the library has no types
+    """The library's broker in the database, which looks for tasks five times a second, if there may be any."""
+
+    def __init__(self, list_key: str) -> None:
+        super().__init__(list_key)
+        # A task whose worker was lost waits for its time alone.
+        self._changes = Changes(most_seconds=2.0)
+        self._may_be_more = False
+
+    def dequeue(self) -> list[tuple[int, str]] | None:
+        self.get_connection()  # replaces one that is broken
+        if not (self._changes.found() or self._may_be_more):
+            time.sleep(Conf.POLL)
+            return None
+        found: list[tuple[int, str]] | None = super().dequeue()
+        self._may_be_more = bool(found)  # our own writes are no change
+        return found
+
+
 def _carry(tasks: Queue[Any], results: Queue[Any], stop: EventClass, has_ended: EventClass, broker: Broker) -> None:
+    source = QuietBroker(broker.list_key) if isinstance(broker, ORM) else broker
+
     def fetch() -> None:
         # It returns after an error of the broker, for the guard to start it anew.
         while not stop.is_set():
             with suppress(Exception):
-                pusher(tasks, stop, broker)
+                pusher(tasks, stop, source)
         has_ended.set()
 
     threading.Thread(target=fetch, name="fetch", daemon=True).start()
