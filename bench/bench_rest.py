@@ -37,6 +37,7 @@ LOOK_SECONDS = 0.02
 EMPTY_PROJECT = """
 import os, sys
 from pathlib import Path
+sys.modules["empty_project"] = sys.modules[__name__]  # also where this is the main program
 from django.conf import settings
 settings.configure(
     SECRET_KEY="only-for-the-bench",
@@ -45,7 +46,7 @@ settings.configure(
     INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "rest_framework", "django_q"],
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": Path(__file__).with_name("empty.sqlite3")}},
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-    Q_CLUSTER={"name": "empty", "workers": 2, "orm": "default", "poll": 0.2},
+    Q_CLUSTER={"name": "empty", "workers": 2, "orm": "default", "timeout": 60, "retry": 300},
 )
 from django.core.asgi import get_asgi_application
 from django.http import HttpResponse
