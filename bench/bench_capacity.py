@@ -30,8 +30,9 @@ from examples.fake_replicate.process import FakeReplicateProcess
 
 POLL_SECONDS = 5
 ALONE_A_SECOND = 3.0
-STREAMS, JOBS = 60, 600
+STREAMS = 60
 MIXTURES = (Load(1, 200, 20), Load(2, 500, 50), Load(4, 900, 100))
+JOBS = MIXTURES[0].jobs
 SETTLE_SECONDS = 6.0
 MOST_OFF = 0.2
 
@@ -57,17 +58,14 @@ class Site:
         self.submission = {"config": config, "config_name": "bench"}
 
     def set_running(self, count: int) -> None:
-        """Have so many jobs run at the provider."""
+        """Have so many jobs run at the provider, as many as before or more: what has cost something stays."""
         from django.utils import timezone
 
         from jobs.models import Job, Organization
 
-        team = Organization.objects.get()
-        Job.objects.filter(provider="replicate").delete()
-        if not count:
-            return
-        ids = self.fake.fill(count, model="simpletuner/advanced-trainer-h100", status="processing")
-        now = timezone.now()
+        more = count - Job.objects.filter(provider="replicate").count()
+        ids = self.fake.fill(more, model="simpletuner/advanced-trainer-h100", status="processing") if more else []
+        now, team = timezone.now(), Organization.objects.get()
         fields = {"hardware_profile": "h100", "config": {"max_train_steps": 1000}, "correlation_id": "bench"}
         times = {"submission_started_at": now, "started_at": now, "status": "running", "organization": team}
         Job.objects.bulk_create(Job(provider="replicate", external_id=one, **times, **fields) for one in ids)
@@ -146,7 +144,6 @@ def costs_of(site: Site, seconds: float) -> Costs:
     reading = site.use(seconds, readings=STREAMS * READS_A_SECOND)
     site.set_running(JOBS)
     polled = site.use(max(seconds, 3 * POLL_SECONDS))
-    site.set_running(0)
     rest_web, rest_background = rest.web / rest.seconds, rest.background / rest.seconds
 
     def above(spent: float, resting: float, used: Used, count: float) -> float:
