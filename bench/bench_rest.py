@@ -46,7 +46,7 @@ settings.configure(
     INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "rest_framework", "django_q"],
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": Path(__file__).with_name("empty.sqlite3")}},
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-    Q_CLUSTER={"name": "empty", "workers": 2, "orm": "default", "timeout": 60, "retry": 300},
+    Q_CLUSTER={"name": "empty", "workers": 2, "orm": "default", "timeout": 60, "retry": 300, "log_level": "WARNING"},
 )
 from django.core.asgi import get_asgi_application
 from django.http import HttpResponse

@@ -34,15 +34,18 @@ FACTORS = (1, 10, 100)
 class Load:
     submissions: float  # a second
     jobs: int  # running, and polled
-    viewers: int
+    viewers: float
     providers: int = 1
+    organizations: float = 1.0
 
     def times(self, factor: float) -> Load:
+        """Return the load of so many times as many organizations of the same size."""
         return replace(
             self,
             submissions=self.submissions * factor,
             jobs=round(self.jobs * factor),
-            viewers=round(self.viewers * factor),
+            viewers=self.viewers * factor,
+            organizations=self.organizations * factor,
         )
 
 
@@ -61,8 +64,12 @@ class Costs:
 
     def web(self, load: Load) -> float:
         """Return how many cores the web needs."""
-        submissions = load.submissions * (self.submission_web + load.viewers * self.delivery)
+        submissions = load.submissions * self.submission_watched(load)
         return (self.rest_web + submissions + load.viewers * READS_A_SECOND * self.reading) / 1000
+
+    def submission_watched(self, load: Load) -> float:
+        """Return what a submission costs the web with those who see it."""
+        return self.submission_web + load.viewers / load.organizations * self.delivery
 
     def background(self, load: Load, poll_seconds: float = POLL_SECONDS) -> float:
         polls = (load.jobs * self.poll + (load.providers - 1) * self.cycle) / poll_seconds
@@ -92,7 +99,7 @@ def web_p99_ms(costs: Costs, load: Load, processes: int) -> float:
         return float("inf")
     chance = random.Random(1)
     kinds = (
-        (load.submissions, costs.submission_web + load.viewers * costs.delivery / processes),
+        (load.submissions, costs.submission_watched(load)),
         (load.viewers * READS_A_SECOND, costs.reading),
     )
     arrivals: list[tuple[float, float]] = []
@@ -145,7 +152,7 @@ def forecast(costs: Costs, usual: Load) -> Iterator[str]:
         yield f"| {' | '.join([*cells, shown(costs.background(load), ''), shown(writes, '')])} |"
 
 
-#: Of a site with many people: a hundred jobs that run and twenty viewers for each ten submissions a minute.
+#: Of one busy organization: ten submissions a minute, a hundred jobs that run, and twenty viewers.
 USUAL = Load(submissions=1 / 6, jobs=100, viewers=20)
 
 

@@ -21,7 +21,7 @@ def test_one_beside_a_baseline_is_compared_by_its_ratio() -> None:
     last = Figure("a pass", 10, "ms", 20)
     assert worse(Figure("a pass", 30, "ms", 60), last) == []
     assert worse(Figure("a pass", 30, "ms", 40), last, machine="elsewhere") == [
-        "one: a pass: 0.750 times its baseline, last 0.500 times its baseline"
+        "one: a pass: 0.75 times its baseline, last 0.50 times its baseline"
     ]
 
 
