@@ -17,7 +17,7 @@ class AddIndexOnline(AddIndex):
             super().database_forwards(app_label, schema_editor, from_state, to_state)
             return
         model = to_state.apps.get_model(app_label, self.model_name)
-        statement = self.index.create_sql(model, schema_editor, concurrently=True)  # type: ignore[call-arg]
+        statement = self.index.create_sql(model, schema_editor, concurrently=True)
         create_online(schema_editor, self.index.name, str(statement))
 
 

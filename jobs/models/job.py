@@ -33,6 +33,8 @@ MAX_NOTE_CHARACTERS = 300
 A_CENT = Decimal("0.01")
 #: What the list's indexes end with.
 LISTED = ("deleted_at", "provider", "hardware_profile", "submitted_by")
+#: What the indexes of the metrics end with.
+MEASURED = ("status", "cost_usd", "cost_doubt", "started_at", "created_at", "submission_marker")
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -198,13 +200,15 @@ class Job(Lineage, Stateful):
             models.Index(fields=["hardware_profile", "-id"], name="job_by_hardware"),
             # The first_job rule, /api/queue/me and the list of one's own.
             models.Index(fields=["submitted_by", "-id"], name="job_by_submitter"),
-            # The metrics, from the index alone: a period's jobs, their ends, costs and times.
+            # The metrics, from the index alone: ends, costs and times of a period's jobs; an organization's, and all.
             models.Index(
-                fields=[
-                    *("completed_at", "organization", "status", "cost_usd", "cost_doubt"),
-                    *("started_at", "created_at", "submission_marker"),
-                ],
+                fields=["completed_at", "organization", *MEASURED],
                 name="job_ended",
+                condition=Q(completed_at__isnull=False),
+            ),
+            models.Index(
+                fields=["organization", "completed_at", *MEASURED],
+                name="job_ended_of",
                 condition=Q(completed_at__isnull=False),
             ),
             # Estimates: how long a step of such a training took lately, from the index alone.
