@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from django.contrib.auth.models import User
-from django.db.models import Count, F, Max, Prefetch, Q, QuerySet
+from django.db.models import Count, F, Max, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Greatest
 
-from jobs.models import Membership, Organization
+from jobs.models import Job, Membership, Organization
 from jobs.statuses import ACTIVE
 
 
 def organizations_by_name(search: str = "") -> QuerySet[Organization]:
     """Return those whose name contains `search`, each with `member_count` and `active_count`, its jobs in work."""
     found = Organization.objects.filter(name__icontains=search) if search else Organization.objects.all()
+    # Counted by themselves: joined, each job would be read once for each member.
+    active = Job.objects.filter(organization=OuterRef("pk"), completed_at=None, status__in=ACTIVE).order_by()
+    counts = active.values("organization").annotate(count=Count("pk")).values("count")
     return found.annotate(
-        member_count=Count("memberships", filter=Q(memberships__user__service_account=None), distinct=True),
-        active_count=Count("jobs", filter=Q(jobs__status__in=ACTIVE), distinct=True),
+        member_count=Count("memberships", filter=Q(memberships__user__service_account=None)),
+        active_count=Coalesce(Subquery(counts), 0),
     ).order_by("name")
 
 
