@@ -144,6 +144,58 @@ def write(writer: int, seconds: float) -> None:
     print(number)
 
 
+def people() -> None:
+    """Make a thousand users in a hundred organizations; print the organization and the session of each."""
+    from django.conf import settings
+    from django.contrib.auth.models import User
+    from django.test import Client
+
+    from jobs.models import Membership, Organization
+    from jobs.roles import Role
+
+    organizations = Organization.objects.bulk_create([Organization(name=f"org-{n}") for n in range(100)])
+    users = User.objects.bulk_create(User(username=f"user-{n}") for n in range(1000))
+    places = [(user, organizations[n % len(organizations)]) for n, user in enumerate(users)]
+    Membership.objects.bulk_create(Membership(user=u, organization=o, role=Role.VIEWER) for u, o in places)
+    sessions = []
+    for user, organization in places:
+        browser = Client()
+        browser.force_login(user)
+        sessions.append((organization.pk, browser.cookies[settings.SESSION_COOKIE_NAME].value))
+    print(json.dumps(sessions))
+
+
+def rows() -> None:
+    """Give the user of `prepare` two hundred jobs."""
+    from django.contrib.auth.models import User
+
+    from jobs.models import Job, Membership, Organization
+    from jobs.roles import Role
+
+    user, team = User.objects.get(username="bench"), Organization.objects.create(name="acme")
+    Membership.objects.create(user=user, organization=team, role=Role.RESEARCHER)
+    common = {"provider": "local", "correlation_id": "bench", "organization": team, "submitted_by": user}
+    Job.objects.bulk_create([Job(config_name=f"job-{n}", status="completed", **common) for n in range(200)])
+
+
+def tell(seconds: float) -> None:
+    """Events at a steady pace, each to one organization, with its turn there; print the last turns."""
+    from cloudtrain_site.events.publish import Event, publish
+    from jobs.channels import organization_channel
+    from jobs.models import Organization
+
+    turns = dict.fromkeys(Organization.objects.filter(name__startswith="org-").values_list("pk", flat=True), 0)
+    started, number, ids = time.monotonic(), 0, list(turns)
+    while time.monotonic() < started + seconds:
+        organization = random.choice(ids)
+        turns[organization] += 1
+        data = {"turn": turns[organization], "at": round(time.monotonic(), 6)}
+        publish(Event("bench", organization_channel(organization), data))
+        number += 1
+        time.sleep(max(0.0, started + number / WRITES_A_SECOND - time.monotonic()))
+    print(json.dumps(turns))
+
+
 # --- The web process, and what it costs ----------------------------------------------------------------------
 
 
@@ -155,6 +207,8 @@ class Site:
     port: int
     environment: dict[str, str]
     session: str
+    #: PostgreSQL's own process.
+    database_pid: int | None = None
 
     def run(self, *arguments: str) -> subprocess.Popen[str]:
         """Start another process of the site: one of the functions above."""
@@ -200,24 +254,26 @@ class Site:
 
 
 @contextmanager
-def running_site(kind: str, *, postgresql: bool) -> Iterator[Site]:
+def running_site(kind: str, *, postgresql: bool, processes: int = 1) -> Iterator[Site]:
     """A site of its own, from an empty database, gone when the block ends."""
     end_as_by_ctrl_c()
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="cloudtrain-bench-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        environment = _environment(folder)
+        environment = {**_environment(folder), "CLOUDTRAIN_WEB_PROCESSES": str(processes)}
+        database_pid = None
         if postgresql:
             postgres = PostgresServer.start()
             stack.callback(postgres.stop)
             environment["DATABASE_URL"] = postgres.url
+            database_pid = postgres.process.pid
         port = free_port()
         if kind == STOCK:
             environment["BENCH_STOCK_URL"] = f"http://127.0.0.1:{port}"
-        site = Site(process=None, port=port, environment=environment, session="")  # type: ignore[arg-type]
+        site = Site(process=None, port=port, environment=environment, session="", database_pid=database_pid)  # type: ignore[arg-type]
         site.session = site.run("prepare").communicate(timeout=120)[0].strip()
         site.process = _start_web(kind, site)
-        stack.callback(_end, site.process)
+        stack.callback(end, site.process)
         wait_for_port(site.port, site.process)
         yield site
 
@@ -227,7 +283,6 @@ def _environment(folder: Path) -> dict[str, str]:
     config.touch()
     own = {"SIMPLETUNER_DATA_DIR": str(folder), "SIMPLETUNER_ENTERPRISE_CONFIG": str(config)}
     own |= {"SIMPLETUNER_LOG_LEVEL": "CRITICAL", "SECRET_KEY": "only-for-the-bench", "CLOUDTRAIN_DEBUGGABLE": "true"}
-    own["CLOUDTRAIN_WEB_PROCESSES"] = "1"  # its figures are of one
     return {**{name: value for name, value in os.environ.items() if name not in FOREIGN}, **own, **NONE_REACHED}
 
 
@@ -238,7 +293,7 @@ def _start_web(kind: str, site: Site) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, env={**site.environment, "CLOUDTRAIN_ROLE": "web"})
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(10)
@@ -250,18 +305,21 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def main() -> None:
     """Be one of the site's other processes."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("task", choices=["prepare", "web", "announce", "burst", "write"])
+    parser.add_argument("task", choices=["prepare", "web", "announce", "burst", "write", "people", "tell", "rows"])
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--writer", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=1.0)
     options = parser.parse_args()
     _set_up_django()
-    tasks = {
+    tasks: dict[str, Callable[[], None]] = {
         "prepare": prepare,
         "web": lambda: web(options.port),
         "announce": announce,
         "burst": burst,
         "write": lambda: write(options.writer, options.seconds),
+        "people": people,
+        "rows": rows,
+        "tell": lambda: tell(options.seconds),
     }
     tasks[options.task]()
 

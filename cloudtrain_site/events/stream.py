@@ -159,6 +159,7 @@ async def _send_events(reader: StreamReader, relay: EventRelay, send: Send) -> N
                 break
             if text:  # the library has nothing to say after a read that found nothing
                 await send(_part(reader.rewritten(text, relay.position)))
+            del text  # the first one has two kilobytes, and would be kept until the next
 
 
 def _greeting(reader: StreamReader) -> str:

@@ -14,11 +14,11 @@ import os
 import secrets
 import socket
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection
 from datetime import timedelta
 from itertools import count
 from typing import Protocol
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -46,20 +46,8 @@ class Stream(Protocol):
 PLACES_OF_ONE = 1 << 20
 
 
-@dataclass(slots=True)
-class _Place:
-    """What a stream holds; given back with the last reference to it."""
-
-    user_id: int
-    number: int
-
-    def __del__(self) -> None:
-        if _shared_file is not None:
-            fcntl.lockf(_shared_file, fcntl.LOCK_UN, 1, _byte(self.user_id, self.number))
-
-
-#: By user. One that is promised and never sent is gone with its last reference, so that nothing has to take it back.
-_open: dict[int, WeakKeyDictionary[Stream, _Place]] = {}
+#: By user and number of the place. A stream that is promised and never sent leaves a dead reference.
+_open: dict[int, dict[int, ref[Stream]]] = {}
 _process = secrets.token_hex(4)
 #: The processes that lock the same file; by itself a process is its own group.
 _group = _process
@@ -88,23 +76,36 @@ def hold_place(stream: Stream, elsewhere: int) -> None:
     To be called in the event loop, where nothing comes between the look and the count.
     """
     allowed = config_in_force().limits.streams
-    held = _open.setdefault(stream.user_id, WeakKeyDictionary())
-    place = _free_place(stream.user_id, allowed - elsewhere, {place.number for place in held.values()})
+    _drop_dead(stream.user_id)
+    held = _open.get(stream.user_id, {})
+    place = _free_place(stream.user_id, allowed - elsewhere, held)
     if place is None:
         streams = "1 event stream" if allowed == 1 else f"{allowed} event streams"
         detail = f"You have {streams} open, the most for one person. Close a browser or a program that follows events."
         raise LimitReachedError(LIMIT, stream.user_id, detail, wait=RETRY_AFTER_SECONDS)
-    held[stream] = place
+    held[place] = ref(stream)
+    _open[stream.user_id] = held
 
 
-def _free_place(user_id: int, places: int, ours: set[int]) -> _Place | None:
+def _free_place(user_id: int, places: int, ours: Collection[int]) -> int | None:
     """Return one that neither this process nor another of its group has; None: they are all taken."""
     if len(ours) >= places:
         return None
-    for number in range(places):
-        if number not in ours and _is_locked_now(_byte(user_id, number)):
-            return _Place(user_id, number)
-    return None
+    free = (number for number in range(places) if number not in ours)
+    return next((number for number in free if _is_locked_now(_byte(user_id, number))), None)
+
+
+def _drop_dead(user_id: int, leaving: Stream | None = None) -> None:
+    """Give back the places of streams that are gone, and of the one that is leaving."""
+    held = _open.get(user_id, {})
+    for number, reference in list(held.items()):
+        stream = reference()
+        if stream is None or stream is leaving:
+            del held[number]
+            if _shared_file is not None:
+                fcntl.lockf(_shared_file, fcntl.LOCK_UN, 1, _byte(user_id, number))
+    if not held:
+        _open.pop(user_id, None)
 
 
 def _is_locked_now(byte: int) -> bool:
@@ -126,16 +127,14 @@ def _byte(user_id: int, number: int) -> int:
 
 def give_up_place(stream: Stream) -> None:
     """Count the stream no more. It need not have been counted."""
-    held = _open.get(stream.user_id)
-    if held is not None:
-        held.pop(stream, None)
-        if not held:
-            _open.pop(stream.user_id, None)
+    _drop_dead(stream.user_id, leaving=stream)
 
 
 def open_here() -> dict[str, int]:
-    """Return by the user's id how many streams this process has."""
-    return {str(user): len(held) for user, held in list(_open.items()) if held}
+    """Return by the user's id how many streams this process has. To be called in the event loop."""
+    for user in list(_open):
+        _drop_dead(user)
+    return {str(user): len(held) for user, held in _open.items()}
 
 
 def open_elsewhere(user_id: int) -> int:

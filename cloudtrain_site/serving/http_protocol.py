@@ -26,12 +26,23 @@ class State(ServerState):
                 connection.announce_end()
 
 
+class _Pipeline(list[Any]):
+    """What uvicorn needs of its queue of further requests: an empty deque has 700 bytes, for each open stream."""
+
+    def appendleft(self, item: Any) -> None:
+        self.insert(0, item)
+
+
 class PatientProtocol(HttpToolsProtocol):
     """Closes a connection on which the head of a request is expected and doesn't arrive."""
 
     #: The present request or the last one; None before the first.
     cycle: Any
     _deadline: asyncio.TimerHandle | None = None
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.pipeline = _Pipeline()  # type: ignore[assignment]
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)

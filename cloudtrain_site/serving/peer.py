@@ -18,5 +18,5 @@ class KeepPeer:
         self.application = application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        host, port = scope.get("client") or ("", 0)
-        await self.application({**scope, PEER: host, PEER_PORT: port}, receive, send)
+        scope[PEER], scope[PEER_PORT] = scope.get("client") or ("", 0)
+        await self.application(scope, receive, send)
