@@ -177,7 +177,7 @@ def take(stack: Stack, job: Any) -> None:
         for name, address in pages.items():
             page.goto(address)
             page.wait_for_timeout(2000)
-            page.screenshot(path=IMAGES / f"{name}.png", full_page=name != "jobs")
+            page.screenshot(path=IMAGES / f"{name}.png", full_page=name not in ("jobs", "job"))
             shrink(IMAGES / f"{name}.png")
 
 

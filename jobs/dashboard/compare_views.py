@@ -45,6 +45,7 @@ def compare_page(request: HttpRequest) -> HttpResponse:
         **result_of(comparison, request.user),
         "differences": [(one.path, [value_text(value) for value in one.values]) for one in comparison.differences],
         "more": comparison.differences_total - len(comparison.differences),
+        "figures": {name for one in comparison.jobs for name, points in one.curves.series.items() if points},
         "is_being_read": any(one.is_being_read for one in comparison.jobs),
         "address": f"{reverse('job-compare')}?{urlencode({'id': [job.pk for job in jobs]}, doseq=True)}",
         "by_time": request.GET.get("by") == "time",

@@ -26,7 +26,7 @@ async function read() {
   try {
     [answer, Plot] = await Promise.all([call("GET", address), loadPlot(script)]);
   } catch (refusal) {
-    if (!charts) find("curves-state").textContent = refusal.message;
+    if (!charts) showState(refusal.message);
     return;
   }
   const isReading = answer.jobs.some((job) => job.is_being_read);
@@ -57,19 +57,25 @@ function readAgain() {
 
 function show(jobs, Plot) {
   const hasFigures = jobs.some(({ series }) => Object.values(series).some((points) => points.length));
-  find("curves-state").hidden = hasFigures;
-  find("curves-body").hidden = !hasFigures;
   if (!hasFigures) {
     const isOver = jobs.every(({ status }) => ENDED.has(status));
-    find("curves-state").textContent = isOver ? "The logs have no figures." : "The logs have no figures so far.";
-    return;
+    return showState(isOver ? "The logs have no figures." : "The logs have no figures so far.");
   }
+  find("curves-state").hidden = true;
+  find("curves-body").hidden = false;
   charts ??= start(Plot);
   charts.show(jobs.map((job, index) => ({ ...job, name: names[index] })));
   colour();
 }
 
+function showState(text) {
+  find("curves-state").textContent = text;
+  find("curves-state").hidden = false;
+  find("curves-body").hidden = true;
+}
+
 function start(Plot) {
+  find("plots").replaceChildren();
   const made = new Charts(find("plots"), find("curves"), Plot);
   const { time } = made.tools;
   time.checked = byTime !== undefined;
