@@ -170,7 +170,7 @@ def test_a_place_that_can_not_be_right_is_refused(place: Place) -> None:
         (lambda folder: (folder / "files/uploads/2").write_bytes(b"zap"), "not what its manifest says"),
         (lambda folder: (folder / "files/uploads/2").unlink(), "lacks"),
         (lambda folder: (folder / "database").write_bytes(b"SQLite format 3\0"), "not what its manifest says"),
-        (lambda folder: (folder / "manifest.json").unlink(), "no whole backup"),
+        (lambda folder: (folder / "manifest.json").unlink(), "not a complete backup"),
         (lambda folder: (folder / "manifest.json").write_text('{"format": 1}'), "damaged"),
         (lambda folder: edit(folder, format=2, version="9.0"), "cloudtrain 9.0, which is newer than this one"),
         (lambda folder: edit(folder, migrations={"jobs": "9999_later"}), "newer than this one: its database has jobs"),

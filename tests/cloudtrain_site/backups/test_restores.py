@@ -117,7 +117,7 @@ def test_only_an_empty_place_is_filled_unless_the_operator_says_so(place: Place)
     made = place.back_up()
     new = place.tree()
     place.write("uploads/2", b"precious")
-    with pytest.raises(BackupError, match=r"is not empty: there is jobs, outputs, uploads, the database\. With --repl"):
+    with pytest.raises(BackupError, match=r"is not empty: there is jobs, outputs, uploads, the database\. Add --repl"):
         place.put_back(made)
     assert (place.data / "uploads/2").read_bytes() == b"precious"
     (replaced,) = place.put_back(made, replaces=True).replaced
@@ -131,7 +131,7 @@ def test_the_database_alone_leaves_the_files(place: Place) -> None:
     place.write("uploads/2", b"newer")
     with closing(sqlite3.connect(place.database.path)) as database, database:
         database.execute("DELETE FROM jobs_job")
-    with pytest.raises(BackupError, match=r"there is the database\. With --replace"):
+    with pytest.raises(BackupError, match=r"there is the database\. Add --replace"):
         place.put_back(made, database_only=True)
     place.put_back(made, database_only=True, replaces=True)
     assert (place.data / "uploads/2").read_bytes() == b"newer"

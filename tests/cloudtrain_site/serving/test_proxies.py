@@ -60,5 +60,5 @@ def test_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("text", ["proxy.example.org", "10.0.0.0/33", "10.0.0.0/8;10.0.0.1", "*"])
 def test_anything_else_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("X", text)
-    with pytest.raises(ConfigurationError, match="X must be addresses or networks like"):
+    with pytest.raises(ConfigurationError, match="X must be addresses or networks such as"):
         Environment().networks("X")
