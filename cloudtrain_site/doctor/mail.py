@@ -6,8 +6,9 @@ import smtplib
 from collections.abc import Iterator
 
 from django.conf import settings
-from django.core.mail import get_connection
+from django.core.mail import get_connection, send_mail
 
+from cloudtrain_site.conf.public_address import public_address
 from cloudtrain_site.doctor.findings import Finding, bad, ok, skipped, warn
 from cloudtrain_site.notices.health import what_is_wrong
 
@@ -29,8 +30,7 @@ def goes_out() -> Iterator[Finding]:
         server.open()
         server.close()
     except (OSError, smtplib.SMTPException) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        yield bad(f"The mail server {place} does not accept the account: {reason}.", URL)
+        yield bad(f"The mail server {place} does not accept the account: {_reason(error)}.", URL)
         return
     if settings.DEFAULT_FROM_EMAIL.endswith("@localhost"):
         yield warn(
@@ -38,3 +38,18 @@ def goes_out() -> Iterator[Finding]:
             "DEFAULT_FROM_EMAIL=cloudtrain@YOUR.DOMAIN",
         )
     yield ok(f"{place} accepts the account.")
+
+
+def send_test(to: str) -> Iterator[Finding]:
+    """Send a mail to this address. That the server takes it says nothing of its arrival."""
+    text = f"The doctor of {public_address()} sent this. If you read it, mail arrives; nothing is to be done."
+    try:
+        send_mail("A test of cloudtrain's mail", text, None, [to], connection=get_connection(timeout=TIMEOUT_SECONDS))
+    except (OSError, smtplib.SMTPException, ValueError) as error:
+        yield bad(f"The mail to {to} was not accepted: {_reason(error)}.", URL)
+        return
+    yield ok(f"The mail to {to} was accepted: see whether it arrives.")
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

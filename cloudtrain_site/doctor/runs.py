@@ -17,6 +17,7 @@ from django.db import connection
 from django.utils.module_loading import import_string
 
 from cloudtrain_site.conf.places import COMMAND
+from cloudtrain_site.doctor import mail
 from cloudtrain_site.doctor.findings import Finding, Status, bad, skipped, warn, worst_of
 from cloudtrain_site.extensions import DoctorCheck, doctor_checks
 from cloudtrain_site.redaction import mask_text
@@ -24,6 +25,7 @@ from cloudtrain_site.redaction import mask_text
 DEADLINE_SECONDS = 5.0
 #: PostgreSQL ends a statement by itself before the check's time is over.
 STATEMENT_MS = 4_500
+MAIL_PAGE = "docs/notices.md#mail"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,13 @@ def examine_all(names: Iterable[str]) -> Iterator[Examination]:
         one = _examination(name, check, [skipped(blocked)], 0.0) if blocked else _in_time(name, check)
         examined[name] = one.status
         yield one
+
+
+def examine_mail(to: str) -> Examination:
+    """Send a mail to `to`, and say whether the mail server took it."""
+    started, sent = time.perf_counter(), DoctorCheck("Does the mail server take a mail?", "", MAIL_PAGE, ())
+    findings = list(mail.send_test(to))
+    return _examination("test-mail", sent, findings, time.perf_counter() - started)
 
 
 def _why_skipped(needed: str, examined: Mapping[str, Status]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from cloudtrain_site.doctor.findings import Finding, Status, worst_of
-from cloudtrain_site.doctor.runs import Examination, examine_all, is_hanging
+from cloudtrain_site.doctor.runs import Examination, examine_all, examine_mail, is_hanging
 from cloudtrain_site.extensions import doctor_checks
 
 EXIT_CODES = {Status.OK: 0, Status.SKIPPED: 0, Status.WARN: 1, Status.BAD: 2}
@@ -28,10 +28,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         parser.add_argument("--only", action="append", metavar="NAME", help="run only this check; repeatable")
+        parser.add_argument("--send-to", metavar="ADDRESS", help="send a test mail there, after the checks")
 
-    def handle(self, *args: Any, json: bool, only: list[str] | None, **options: Any) -> None:
+    def handle(self, *args: Any, json: bool, only: list[str] | None, send_to: str | None, **options: Any) -> None:
         """Exits with 1 or 2 when something was found."""
-        examined = list(self._print_json(_chosen(only)) if json else self._print_lines(_chosen(only)))
+        found = _examined(_chosen(only), send_to)
+        examined = list(self._print_json(found) if json else self._print_lines(found))
         code = EXIT_CODES[worst_of(one.status for one in examined)]
         if is_hanging():
             # The interpreter would wait for some of its threads.
@@ -41,17 +43,23 @@ class Command(BaseCommand):
         if code:
             sys.exit(code)
 
-    def _print_lines(self, names: Iterable[str]) -> Iterator[Examination]:
-        for one in examine_all(names):
+    def _print_lines(self, found: Iterable[Examination]) -> Iterator[Examination]:
+        for one in found:
             self.stdout.write("\n".join(_lines(one)))
             self.stdout.flush()
             yield one
 
-    def _print_json(self, names: Iterable[str]) -> Sequence[Examination]:
-        examined = list(examine_all(names))
+    def _print_json(self, found: Iterable[Examination]) -> Sequence[Examination]:
+        examined = list(found)
         status = worst_of(one.status for one in examined)
         self.stdout.write(json.dumps({"status": status, "checks": [asdict(one) for one in examined]}, indent=2))
         return examined
+
+
+def _examined(names: Iterable[str], send_to: str | None) -> Iterator[Examination]:
+    yield from examine_all(names)
+    if send_to:
+        yield examine_mail(send_to)
 
 
 def _chosen(only: list[str] | None) -> Sequence[str]:

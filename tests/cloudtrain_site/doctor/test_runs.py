@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from cloudtrain_site.doctor import runs
 from cloudtrain_site.doctor.findings import Finding, Status, bad, ok, skipped, warn
+from cloudtrain_site.doctor.mail import SMTP
 from cloudtrain_site.extensions import DoctorCheck, doctor_checks
 from cloudtrain_site.management.commands import doctor
 from cloudtrain_site.registry import Registry
@@ -200,3 +202,18 @@ def test_a_setting_that_keeps_the_site_from_starting_is_a_fault() -> None:
     done = subprocess.run(command, env={**os.environ, "EMAIL_URL": "pigeon://x"}, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("EMAIL_URL must begin with one of")
+
+
+def test_a_test_mail_is_sent_on_demand_and_a_refused_one_is_a_fault(
+    checks: Callable[..., None], capsys: pytest.CaptureFixture[str], mailoutbox: list[Any], settings: Any
+) -> None:
+    checks("well")
+    call_command("doctor")
+    assert mailoutbox == []
+    call_command("doctor", "--send-to", "ops@example.org")
+    assert [mail.to for mail in mailoutbox] == [["ops@example.org"]]
+    assert "ok       test-mail: Does the mail server take a mail?" in capsys.readouterr().out
+    settings.EMAIL_BACKEND, settings.EMAIL_HOST, settings.EMAIL_PORT = SMTP, "127.0.0.1", 9
+    with pytest.raises(SystemExit, match="2"):
+        call_command("doctor", "--send-to", "ops@example.org")
+    assert "was not accepted: [Errno 111] Connection refused" in capsys.readouterr().out

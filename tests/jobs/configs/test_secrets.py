@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
+from cloudtrain_site.encryption import extract_secrets, seal
+from jobs.configs.secrets import unsealed_columns
 from jobs.models import Job, ProviderConfig
 
 pytestmark = pytest.mark.django_db
@@ -70,3 +74,22 @@ def test_on_this_machine_a_config_is_as_safe_as_the_machine(
 ) -> None:
     answer = client_of(alice).post("/api/cloud/jobs/submit", {"config": {**CONFIG, "wandb_key": "abcdef0123456789"}})
     assert answer.status_code == 201
+
+
+def test_the_path_of_an_old_jobs_address_is_sealed_once_and_its_secrets_stay(make_job: Callable[..., Job]) -> None:
+    seal_addresses: Any = import_module("jobs.migrations.0059_seal_webhook_addresses").seal_addresses
+    address, token = "https://example.org/hooks/T0SECRET", "https://example.org/a?token=abcdefghij"
+    config, secrets = extract_secrets({"config": {"hf_token": "hf_abcdefghijklmnopqrst1"}, "webhook_url": token})
+    plain = make_job(status="completed", webhook_url=address)
+    mixed = make_job(status="failed", **config, sealed=seal(secrets))
+    runs = make_job(status="running", webhook_url=address)
+    bare = make_job(status="completed", webhook_url="https://example.org")
+    for _ in range(2):
+        seal_addresses(apps, None)
+        jobs = Job.objects.in_bulk([plain.pk, mixed.pk])
+        assert {job.webhook_url for job in jobs.values()} == {"https://example.org/***"}
+        assert unsealed_columns(jobs[plain.pk], ("webhook_url",)) == {"webhook_url": address}
+        assert unsealed_columns(jobs[mixed.pk], ("webhook_url",)) == {"webhook_url": token}
+        assert unsealed_columns(jobs[mixed.pk], ("config",))["config"] == {"hf_token": "hf_abcdefghijklmnopqrst1"}
+    assert Job.objects.get(pk=runs.pk).webhook_url == address
+    assert Job.objects.get(pk=bare.pk).sealed == ""
