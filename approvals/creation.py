@@ -19,6 +19,7 @@ from approvals.reviewers import request_warnings
 from approvals.rules.evaluation import Hold, joined_reasons
 from approvals.rules.facts import holds_now
 from approvals.statuses import RequestStatus
+from cloudtrain_site.database.fast_sql import insert_one
 from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change
 from jobs.models import Job
@@ -85,7 +86,7 @@ def _create(
         **amounts,
     )
     with joined_unit():
-        request.save(force_insert=True)
+        insert_one(request)
         attach(required, request)
         request.record(_creation_change(request, actor, source, request.reason))
         store_reviewer_notices(request)
@@ -124,7 +125,7 @@ def reuse_approval(job: Job, holds: Sequence[Hold], *, user: User, source: str) 
     )
     reason = f"identical retry of {earlier.job_id}, approved by {earlier.reviewed_by}"
     with unit_of_work():
-        request.save(force_insert=True)
+        insert_one(request)
         attach(copies(approved, with_approvals=True), request)
         request.record(_creation_change(request, SYSTEM, source, reason))
     return request

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from approvals.models import ApprovalRequest, ApprovalRule, Requirement
 from approvals.rules.evaluation import Hold
+from cloudtrain_site.database.fast_sql import insert
 
 #: What a rule asks of the reviewers. An approval under other terms doesn't count for the rule.
 TERMS = ("reviewer_role", "reviewer_group_id", "approvals_needed", "self_approval", "max_cost_usd")
@@ -60,7 +61,7 @@ def attach(requirements: Iterable[Requirement], request: ApprovalRequest) -> Non
     rows = list(requirements)
     for requirement in rows:
         requirement.request = request
-    Requirement.objects.bulk_create(rows)
+    insert(rows)
 
 
 def lowest_limit(requirements: Iterable[Requirement], *further: Decimal | None) -> Decimal | None:

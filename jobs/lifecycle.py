@@ -16,6 +16,7 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from cloudtrain_site.correlation_ids import get_correlation_id
+from cloudtrain_site.database.fast_sql import insert_one
 from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Change, Source, change_state
@@ -89,7 +90,7 @@ def create(
     with joined_unit():
         check_open_jobs(user)
         _mark_dataset_used(submission.dataset)
-        job.save(force_insert=True)
+        insert_one(job)
         number_at_commit(job)
         put_on_new_job(job, submission.tags)
         job.record(change)
@@ -99,8 +100,10 @@ def create(
 
 def _mark_dataset_used(upload_id: str) -> None:
     """Keep the dataset from being removed before its job exists. Raises Conflict when it was removed."""
+    if not upload_id:
+        return
     present = DatasetUpload.objects.filter(pk=upload_id, removed_at=None)
-    if upload_id and not present.update(last_used_at=timezone.now()):
+    if not present.update(last_used_at=timezone.now()):
         raise Conflict("The dataset was just removed. Upload it again.", code="dataset_removed")
 
 

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from cloudtrain_site.database.connections import repeat_when_lost
 from cloudtrain_site.database.failures import is_lost_connection
+from cloudtrain_site.database.fast_sql import insert_one
 from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change, Source, change_state, move_all
 from jobs.costs import ledger
@@ -84,7 +85,7 @@ def enqueue(job: Job, *, role: Role | None, held: bool, actor: Actor, source: st
         status=status,
     )
     with joined_unit():
-        entry.save(force_insert=True)
+        insert_one(entry)
         _record(entry, old="", new=status, actor=actor, source=source, reason=f"priority {entry.priority}")
     return entry
 

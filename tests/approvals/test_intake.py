@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
 from django.utils import timezone
 from django_q.models import OrmQ
 
 from approvals.intake import SubmissionRequest, forecast, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.errors import Conflict
+from cloudtrain_site.models import ApiKey
 from cloudtrain_site.retention.runs import remove_old
 from jobs.configs.reading import read_config
 from jobs.costs.pace import kind_of
@@ -26,6 +29,8 @@ from tests.events import published_events
 from tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
+#: Of a submission over the API that a rule holds; one more on PostgreSQL, which is told of new events.
+MOST_STATEMENTS = 31 + (connection.vendor == "postgresql")
 MakeRequest = Callable[..., SubmissionRequest]
 
 
@@ -69,6 +74,23 @@ def test_a_rule_that_is_switched_off_holds_nothing(
 ) -> None:
     ApprovalRule.objects.update(enabled=False)
     assert submit(submission_request()).approval is None
+
+
+def test_a_held_submission_takes_few_statements(
+    alice: User,
+    first_job_rule: ApprovalRule,
+    django_assert_max_num_queries: Any,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    client = Client(headers={"X-API-Key": ApiKey.objects.create(user=alice)[1]})
+
+    def post() -> Any:
+        with django_capture_on_commit_callbacks(execute=True):
+            return client.post("/api/cloud/jobs/submit", {"config": {"a": 1}}, content_type="application/json").json()
+
+    post()  # the first makes the counters, and has a pass run
+    with django_assert_max_num_queries(MOST_STATEMENTS):
+        assert post()["requires_approval"]
 
 
 def test_the_history_begins_with_the_submission(submission_request: MakeRequest, first_job_rule: ApprovalRule) -> None:

@@ -10,9 +10,10 @@ import pytest
 from django.db import DataError, IntegrityError, connection, transaction
 from django.utils import timezone
 
-from cloudtrain_site.database.fast_sql import insert, update_if, update_rows
+from cloudtrain_site.database.fast_sql import insert, insert_one, update_if, update_rows
 from jobs.models import Job, JobEvent
 from jobs.statuses import JobStatus
+from queueing.models import QueueEntry
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
@@ -54,6 +55,28 @@ def test_a_row_that_has_moved_on_is_left_alone(make_job: MakeJob, read: dict[str
     assert not update_if(Job, {"id": job.pk, **read}, {"config_name": "never"})
 
     assert Job.objects.get().config_name == job.config_name
+
+
+def test_one_row_is_as_if_it_were_saved(make_job: MakeJob) -> None:
+    job = make_job(config={"a": [1.50, None, "ä"]}, estimated_cost_usd=Decimal("1.23456"))
+    entry = QueueEntry(job=job, provider="local", priority=10, turn=1.5, enqueued_at=timezone.now())
+
+    insert_one(entry)
+
+    QueueEntry.objects.filter(pk=entry.pk).update(priority=20)
+    assert (entry.effective_priority, entry._state.adding) == (10, False)  # as it was inserted, without a query
+    entry.refresh_from_db()
+    assert (entry.priority, entry.turn, entry.status, entry.job_id) == (20, 1.5, "pending", job.pk)
+
+    other = Job(
+        **{field.attname: getattr(job, field.attname) for field in Job._meta.concrete_fields} | {"id": "z" * 26}
+    )
+    insert_one(other)
+    columns = [field.attname for field in Job._meta.concrete_fields if not field.primary_key]
+    rows = Job.objects.filter(pk__in=[job.pk, other.pk]).values_list(*columns)
+    assert rows[0] == rows[1]
+    with pytest.raises(IntegrityError), transaction.atomic():
+        insert_one(other)
 
 
 def test_rows_come_in_in_their_order_however_many(make_job: MakeJob) -> None:
