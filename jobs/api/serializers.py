@@ -69,12 +69,19 @@ class JobListQuery(StrictSerializer, JobFilters):
 
 
 class ProviderField(serializers.ChoiceField):
-    """The name of a provider: of those that there are when the serializer is made, which copies its fields."""
+    """The name of a provider: of those that there are when it is read. A schema has those of when it is made."""
 
     def __init__(self, **kwargs: Any) -> None:
+        super().__init__(choices=names(), **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the name. Raises ValidationError."""
         choices = names()
-        sentence = f"There is no provider {{input!r}}. There are: {', '.join(choices)}."
-        super().__init__(choices=choices, error_messages={"invalid_choice": sentence}, **kwargs)
+        if data not in choices:
+            raise serializers.ValidationError(
+                f"There is no provider {str(data)!r}. There are: {', '.join(choices)}.", code="invalid_choice"
+            )
+        return str(data)
 
 
 class SyncQuery(StrictSerializer):
