@@ -6,7 +6,7 @@ converts the values and makes the objects; only what a query of the same shape h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -29,8 +29,25 @@ class _Assembled:
 
     queryset: QuerySet[Any, Any]
     compiler: Any
+    converters: dict[int, Any]
     sql: str
     params: tuple[tuple[int | None, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """What Django asks of a compiler to make objects of rows, when these are there already."""
+
+    select: Any
+    klass_info: Any
+    annotation_col_map: Any
+    rows: list[Any]
+
+    def execute_sql(self, **options: Any) -> list[Any]:
+        return self.rows
+
+    def results_iter(self, results: Any = None, **options: Any) -> Iterator[Any]:
+        return iter(self.rows)
 
 
 class Prepared(Generic[Row]):
@@ -52,8 +69,12 @@ class Prepared(Generic[Row]):
         if assembled is None:
             assembled = self._assembled[shape] = self._assemble(arguments, connection)
         values = [_stored(argument, connection) for argument in arguments]
-        params = tuple(own if number is None else values[number] for number, own in assembled.params)
-        return list(_bound(assembled, params, connection))
+        with connection.cursor() as cursor:
+            cursor.execute(
+                assembled.sql, tuple(own if number is None else values[number] for number, own in assembled.params)
+            )
+            rows = cursor.fetchall()
+        return list(_objects_of(assembled, rows)) if rows else []
 
     def first(self, *arguments: Argument) -> Row | None:
         """Return the first row; None: there is none. `build` says how many are read at most."""
@@ -68,7 +89,8 @@ class Prepared(Generic[Row]):
         params = tuple((numbers.get(value), value) for value in values)
         if not set(numbers.values()) <= {number for number, _ in params}:
             raise ValueError(f"An argument is not among the parameters of {sql}")
-        return _Assembled(queryset, compiler, sql, params)
+        converters = compiler.get_converters([column for column, _, _ in compiler.select])
+        return _Assembled(queryset, compiler, converters, sql, params)
 
 
 def counted(rows: QuerySet[Any, Any]) -> QuerySet[Any, int]:
@@ -94,12 +116,14 @@ def _stored(argument: Argument, connection: BaseDatabaseWrapper) -> Any:
     return connection.ops.adapt_datetimefield_value(argument) if type(argument) is datetime else argument
 
 
-def _bound(assembled: _Assembled, params: tuple[Any, ...], connection: BaseDatabaseWrapper) -> Any:
-    """Return the query with these parameters, for this thread's connection. Nothing of it is shared but the SQL."""
-    compiler, queryset = _copy(assembled.compiler), _copy(assembled.queryset)
-    compiler.connection, compiler.as_sql = connection, lambda: (assembled.sql, params)
+def _objects_of(assembled: _Assembled, rows: list[Any]) -> Any:
+    """Return the query with these rows as its answer."""
+    compiler, queryset = assembled.compiler, _copy(assembled.queryset)
+    if assembled.converters:
+        rows = list(map(tuple, compiler.apply_converters(rows, assembled.converters)))
+    answered = _Answered(compiler.select, compiler.klass_info, compiler.annotation_col_map, rows)
     queryset._query = _copy(queryset.query)
-    queryset._query.get_compiler = lambda using: compiler
+    queryset._query.get_compiler = lambda using: answered
     return queryset
 
 
