@@ -117,12 +117,15 @@ class Stack:
 
 
 @contextmanager
-def running_stack(*, settings: dict[str, Any] | None = None) -> Iterator[Stack]:
-    """A stack on SQLite with all its workers up; `settings` is what its simpletuner-enterprise.yaml says."""
+def running_stack(*, settings: dict[str, Any] | None = None, database_url: str | None = None) -> Iterator[Stack]:
+    """A stack with one web process and all its workers up; `settings` is what its simpletuner-enterprise.yaml says.
+
+    Without `database_url` it is on SQLite.
+    """
     end_as_by_ctrl_c()
     folder = Path(tempfile.mkdtemp(prefix="cloudtrain-bench-"))
     try:
-        stack = _start(folder, settings or {})
+        stack = _start(folder, settings or {}, {"DATABASE_URL": database_url} if database_url else {})
         try:
             _join()
             stack.until(stack.is_ready, START_SECONDS)
@@ -134,17 +137,18 @@ def running_stack(*, settings: dict[str, Any] | None = None) -> Iterator[Stack]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(folder: Path, settings: dict[str, Any]) -> Stack:
+def _start(folder: Path, settings: dict[str, Any], database: dict[str, str]) -> Stack:
     config = folder / "simpletuner-enterprise.yaml"
     config.write_text(json.dumps(settings) if settings else "")  # YAML reads JSON
     for name in FOREIGN:
         os.environ.pop(name, None)
-    os.environ |= {"SIMPLETUNER_DATA_DIR": str(folder), "SIMPLETUNER_ENTERPRISE_CONFIG": str(config), **NONE_REACHED}
+    places = {"SIMPLETUNER_DATA_DIR": str(folder), "SIMPLETUNER_ENTERPRISE_CONFIG": str(config)}
+    os.environ |= {**places, **database, **NONE_REACHED}
     port = free_port()
     own = {"SIMPLETUNER_LOG_FILE": str(folder / "cloudtrain.log"), "TMPDIR": str(folder)}
     with (folder / "up.out").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / "manage.py"), "up", "--port", str(port)],
+            [sys.executable, str(ROOT / "manage.py"), "up", "--port", str(port), "--processes", "1"],
             env={**os.environ, **own, "SIMPLETUNER_LOG_LEVEL": "INFO", "SIMPLETUNER_LOG_FORMAT": "json"},
             stdout=output,
             stderr=output,
