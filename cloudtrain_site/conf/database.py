@@ -29,6 +29,8 @@ def database_settings(env: Environment, *, data_dir: Path, role: str) -> dict[st
         # IMMEDIATE: a transaction that reads before it writes would otherwise fail with "database is locked".
         database["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "init_command": SQLITE_PRAGMAS}
         database["CONN_MAX_AGE"] = 0 if role == "web" else 60
+        if role == "web":
+            database["ENGINE"] = "cloudtrain_site.database.sqlite3"
         return database
     database["ENGINE"] = "cloudtrain_site.database.postgresql"
     database["OPTIONS"] = {**TIMEOUTS, **database.get("OPTIONS", {})}

@@ -45,7 +45,8 @@ def register_folding() -> None:
 
 
 def _give_function(connection: Any, **kwargs: Any) -> None:
-    if connection.vendor == "sqlite":
+    # Given once more, it would have SQLite compile all statements anew.
+    if connection.vendor == "sqlite" and not getattr(connection, "is_reused", False):
         connection.connection.create_function(
             SQLITE_FUNCTION, 1, lambda text: None if text is None else folded(text), deterministic=True
         )
