@@ -13,13 +13,14 @@ from cloudtrain_site.serving.lean_imports import load_lean_libraries
 
 def _site() -> DeferredResponses:
     load_lean_libraries()  # before anything else loads them
-    from django.core.asgi import get_asgi_application
+    import django
 
-    site = get_asgi_application()  # first: the applications in front of it import models
+    django.setup()  # first: the applications in front of it import models
 
     from cloudtrain_site.serving.asgi_stack import behind_fronts
+    from cloudtrain_site.serving.one_thread import OneThreadHandler
 
-    return behind_fronts(site)
+    return behind_fronts(OneThreadHandler())
 
 
 application = _site()

@@ -16,13 +16,13 @@ import pytest
 import uvicorn
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
-from django.core.handlers.asgi import ASGIHandler
 from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from cloudtrain_site.serving.asgi_stack import behind_fronts
 from cloudtrain_site.serving.http_protocol import PatientProtocol
+from cloudtrain_site.serving.one_thread import OneThreadHandler
 from cloudtrain_site.web import behind_proxies
 from tests.wait import PATIENCE_SECONDS as PATIENCE_SECONDS
 from tests.wait import wait_until as wait_until
@@ -53,7 +53,7 @@ def running_server(port: int = 0) -> Iterator[str]:
 
     `port` 0: one that is free.
     """
-    site = behind_proxies(behind_fronts(ASGIHandler()))
+    site = behind_proxies(behind_fronts(OneThreadHandler()))
     config = uvicorn.Config(
         site,
         port=port,
