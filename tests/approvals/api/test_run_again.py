@@ -107,7 +107,7 @@ def test_who_may_not_change_the_parent_takes_over_no_secret(
     assert "Replace it with your own" in body["remarks"][0]
     answer = client.post(SUBMIT, body["submission"], format="json")
     assert answer.status_code == 400
-    assert "a secret that is not kept here" in answer.json()["errors"]["config"][0]
+    assert "secret that is not stored here" in answer.json()["errors"]["config"][0]
     assert run_of(client, parent, hub_token="hf_anothertoken12").parent == parent
 
 

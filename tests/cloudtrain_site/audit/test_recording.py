@@ -92,7 +92,7 @@ def test_a_block_may_have_another_source(rf: RequestFactory) -> None:
 
 def test_background_work_is_a_source_of_its_own() -> None:
     with coming_from(AuditSource.COMMAND):
-        task = {"id": "1", "func": "f"}
+        task = {"id": "1", "func": "f", "success": True}
         pre_execute.send("tests", func="f", task=task)
         try:
             assert record("invitation_ended", RULE, by=OPERATOR).source == "loop"
