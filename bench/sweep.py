@@ -145,7 +145,8 @@ def pages() -> dict[str, str]:
     shown = {name: job.pk for name, job in examples.items() if job}
     found |= {f"job-{name}": f"/jobs/{pk}" for name, pk in shown.items()}
     held = shown["held"]
-    found |= {f"job-{tab}": f"/jobs/{shown['trained']}/{tab}" for tab in ("log", "curves", "results")}
+    found |= {f"job-{tab}": f"/jobs/{shown['ended']}/{tab}" for tab in ("log", "curves")}
+    found["job-results"] = f"/jobs/{shown['trained']}/results"
     found |= {f"job-{tab}": f"/jobs/{held}/{tab}" for tab in ("config", "history")}
     found |= {"run-again": f"/jobs/new?parent={held}", "compare": f"/jobs/compare?id={held}&id={shown['ended']}"}
     of_studio = ("general", "members", "service-accounts", "configs", "tags", "limits", "budgets", "rules", "rules/new")
