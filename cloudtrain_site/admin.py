@@ -20,6 +20,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from cloudtrain_site.audit.models import AuditRecord
+from cloudtrain_site.database.bounded_pages import BoundedPaginator
 from cloudtrain_site.models import Loop, LoopRun
 
 M = TypeVar("M", bound=Model)
@@ -34,6 +35,7 @@ class ReadOnlyAdmin(admin.ModelAdmin[M], Generic[M]):
 
     list_per_page = 50
     show_full_result_count = False
+    paginator = BoundedPaginator
     actions = None
 
     def has_module_permission(self, request: HttpRequest) -> bool:

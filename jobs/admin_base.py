@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 
 from django.contrib import admin
 from django.contrib.admin import AdminSite
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import reverse
 
 from cloudtrain_site.accounts.pages import framed
+from cloudtrain_site.database.bounded_pages import BoundedPaginator
 from cloudtrain_site.database.folding import folded
 from jobs.finding.search import about_jobs, matching
 from jobs.models import Job
 from jobs.permissions import is_superuser, manages_anything, organizations_of
+from jobs.providers import label_of, names
 from jobs.roles import MANAGERS
 from jobs.validators import plain_name
 
@@ -39,23 +39,23 @@ class OwnOrganizationsFilter(admin.RelatedFieldListFilter):
         return field.get_choices(include_blank=False, limit_choices_to=own)
 
 
+class ProviderFilter(admin.SimpleListFilter):
+    """The providers that there are: Django's own filter would look for them among all rows."""
+
+    title = parameter_name = "provider"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+        return [(name, label_of(name)) for name in names()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(provider=self.value()) if self.value() else queryset
+
+
 class FoldedSearch(admin.ModelAdmin[M], Generic[M]):
     """Searches names as everywhere: `search_fields` has `name_key`, or `name__folded` where there is no such column."""
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[M], search_term: str) -> Any:
         return super().get_search_results(request, queryset, folded(search_term))
-
-
-class BoundedPaginator(Paginator[Any]):
-    """Counts no more rows than anybody pages through: to count millions takes longer than to show a page of them."""
-
-    MAX_COUNT: ClassVar[int] = 2_000
-
-    @cached_property
-    def count(self) -> int:
-        """Return the number of rows, at most MAX_COUNT."""
-        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
-        return rows.order_by()[: self.MAX_COUNT].count()
 
 
 class ScopedAdmin(FoldedSearch[M], Generic[M]):

@@ -16,7 +16,7 @@ from cloudtrain_site.database.beginnings import beginning
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.admin.pages import report
-from jobs.admin_base import OfJobAdmin, SuperuserAdmin
+from jobs.admin_base import OfJobAdmin, ProviderFilter, SuperuserAdmin
 from jobs.providers import names
 from jobs.sync.waiting import reasons_at_providers
 from queueing import claims, operations, passes
@@ -57,7 +57,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
         "provider",
         "enqueued_at",
     )
-    list_filter = ("status", "organization", "provider")
+    list_filter = ("status", "organization", ProviderFilter)
     list_select_related = ("job", "user", "organization")
     search_fields = ("job__name_key",)
     ordering = ("turn", "id")

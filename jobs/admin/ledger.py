@@ -10,21 +10,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from jobs.admin_base import OfJobAdmin
+from jobs.admin_base import OfJobAdmin, ProviderFilter
 from jobs.models import LedgerEntry
-from jobs.providers import label_of, names
-
-
-class ProviderFilter(admin.SimpleListFilter):
-    """The providers that there are: Django's own filter would look for them among all entries."""
-
-    title = parameter_name = "provider"
-
-    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
-        return [(name, label_of(name)) for name in names()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry]:
-        return queryset.filter(provider=self.value()) if self.value() else queryset
 
 
 class DayFilter(admin.SimpleListFilter):

@@ -31,7 +31,7 @@ from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.admin.deactivation import DeactivatesOrganizations, DeactivatesUsers
 from jobs.admin.recorded import MembershipInline, RecordsEdits, UserForm, store_members
-from jobs.admin_base import OfJobAdmin, PlainNamesAdmin, SuperuserAdmin
+from jobs.admin_base import OfJobAdmin, PlainNamesAdmin, ProviderFilter, SuperuserAdmin
 from jobs.configs.store import MaskedError, columns_for
 from jobs.datasets import admin as upload_admin  # noqa: F401 - register what they are about
 from jobs.limits import at_a_limit, with_counts
@@ -74,7 +74,7 @@ class JobAdmin(OfJobAdmin[Job]):
         "shown_progress",
         "created_at",
     )
-    list_filter = ("status", "provider", "organization")
+    list_filter = ("status", ProviderFilter, "organization")
     list_select_related = ("organization", "submitted_by")
     search_fields = ("name_key",)
     ordering = ("-id",)
