@@ -27,6 +27,7 @@ from cloudtrain_site.serving.http_protocol import PatientProtocol, State
 from cloudtrain_site.serving.inspection import forbid_inspection
 from cloudtrain_site.serving.peer import KeepPeer
 from cloudtrain_site.serving.processes import follow_parent, share_one_heap
+from cloudtrain_site.serving.supervisor import become_supervisor
 from cloudtrain_site.tracing.spans import send_last
 
 #: Open requests may run this long at a stop. Without a limit an open event stream would keep the process for ever.
@@ -188,9 +189,6 @@ def main() -> int:
             listener = listen(options.host, options.port)
             processes = processes_of(options.processes)
             if processes > 1:
-                # It loads what a web process hides from its libraries (lean_imports).
-                from cloudtrain_site.serving.supervisor import become_supervisor
-
                 become_supervisor(listener.detach(), processes, with_background=False)
             serve(listener, Board.create(1), 0)
         else:

@@ -13,7 +13,7 @@ import pytest
 
 from cloudtrain_site.serving import supervisor
 from cloudtrain_site.serving.board import Board
-from cloudtrain_site.serving.processes import is_running, stop_all
+from cloudtrain_site.serving.processes import Service, is_running, stop_all
 from cloudtrain_site.serving.supervisor import Supervisor, WebProcess
 from tests.wait import wait_until
 
@@ -70,6 +70,25 @@ def test_a_restart_replaces_each_by_one_that_serves(running: Supervisor, board: 
     assert [board.serves(slot) for slot in range(4)] == [False, True, False, True]
     running.restart()
     assert [board.serves(slot) for slot in range(4)] == [True, False, True, False]
+
+
+def test_a_restart_begins_the_background_again_at_the_end(
+    running: Supervisor, caplog: pytest.LogCaptureFixture
+) -> None:
+    background = Service("background", [sys.executable, "-c", "import signal; signal.pause()"])
+    running.others = [background]
+    running.tend()
+    former = background.process
+    assert former is not None
+    try:
+        running.restart()
+        assert former.poll() == -signal.SIGTERM
+        running.tend()
+        assert background.process is not None
+        assert background.process.poll() is None
+        assert "Service ended" not in caplog.text
+    finally:
+        stop_all([background], 0.0)
 
 
 def test_a_restart_is_given_up_where_a_new_one_does_not_start(
