@@ -149,7 +149,7 @@ def measure(kind: str, jobs: int, *, explains: bool, analyzes: bool) -> list[Fig
         from django.db import connection
         from django.test import Client
 
-        from cloudtrain_site.tasks import refresh_statistics
+        from cloudtrain_site.database.sqlite_analyze import refresh_statistics
 
         make_jobs(jobs)
         if analyzes:

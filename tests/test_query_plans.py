@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -92,7 +93,7 @@ def pretend_to_be_large() -> None:
         cursor.execute("ANALYZE sqlite_schema")  # which reads them again
 
 
-def faults_in(sql: str, params: object) -> list[str]:
+def faults_in(sql: str, params: Any) -> list[str]:
     """Return the steps of the statement's plan that read a large table, or a whole index of one without a limit."""
     with connection.cursor() as cursor:
         cursor.execute(f"{'EXPLAIN QUERY PLAN' if connection.vendor == 'sqlite' else 'EXPLAIN'} {sql}", params)
