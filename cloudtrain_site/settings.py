@@ -306,6 +306,8 @@ Q_CLUSTER: dict[str, object] = {
     # By itself its scheduler runs every 30 s and stops at the first bad row: background_tasks/beat.py calls it.
     "scheduler": False,
     "poll": 0.2,
+    # How often its guard looks after the workers; cluster.py does it each second as well.
+    "guard_cycle": 1,
     "orm": "default",
 }
 if REDIS_URL:

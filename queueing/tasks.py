@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from cloudtrain_site.background_tasks.loops import loop
+from cloudtrain_site.database.changes import Changes
 from queueing import dispatch, passes, transfers
 from queueing.budgets import watch
+
+#: A dataset whose transfer failed waits for its time alone.
+_changes = Changes(most_seconds=5.0)
 
 
 @loop("queue processing", failure_message="Failed to start queue processing")
@@ -23,7 +27,7 @@ def watch_budgets() -> dict[str, int]:
 
 def transfer_datasets() -> int:
     """Transfer this machine's datasets to their providers, every second. Returns how many jobs were handed over."""
-    return transfers.run()
+    return transfers.run() if _changes.found() else 0
 
 
 def run_pass() -> int:
