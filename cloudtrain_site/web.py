@@ -26,7 +26,7 @@ from cloudtrain_site.serving.board import Board
 from cloudtrain_site.serving.http_protocol import PatientProtocol, State
 from cloudtrain_site.serving.inspection import forbid_inspection
 from cloudtrain_site.serving.peer import KeepPeer
-from cloudtrain_site.serving.processes import follow_parent, share_one_heap
+from cloudtrain_site.serving.processes import follow_parent, name_process, share_one_heap
 from cloudtrain_site.serving.supervisor import become_supervisor
 from cloudtrain_site.tracing.spans import send_last
 
@@ -190,8 +190,10 @@ def main() -> int:
             processes = processes_of(options.processes)
             if processes > 1:
                 become_supervisor(listener.detach(), processes, with_background=False)
+            name_process("web")
             serve(listener, Board.create(1), 0)
         else:
+            name_process("web")
             serve(socket.socket(fileno=options.fd), Board(options.board), options.slot)
     except OSError as error:
         sys.stderr.write(f"Can't listen on {options.host} port {options.port}: {error.strerror or error}.\n")

@@ -5,7 +5,6 @@ Only a process with one thread and no open connection may fork: a lock that anot
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import multiprocessing
 import os
@@ -25,9 +24,8 @@ from cloudtrain_site.conf.environment import Environment
 from cloudtrain_site.conf.occupancy import hold
 from cloudtrain_site.conf.places import with_import_path
 from cloudtrain_site.serving.lean_imports import load_lean_httpx
-from cloudtrain_site.serving.processes import PARENT_VARIABLE, share_one_heap
+from cloudtrain_site.serving.processes import PARENT_VARIABLE, name_process, share_one_heap
 
-PR_SET_NAME = 15
 ROLE_VARIABLE = "CLOUDTRAIN_ROLE"
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _context = multiprocessing.get_context("fork")
@@ -96,12 +94,6 @@ def _become(name: str, run: Callable[[], int | None], env: Mapping[str, str], pa
     _take_role(os.environ.get(ROLE_VARIABLE, settings.ROLE))
     hold(settings.DATA_DIR)
     sys.exit(run())
-
-
-def name_process(name: str) -> None:
-    """Set the name that `ps -o comm` and `top` show, of at most 15 characters."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def _take_role(role: str) -> None:

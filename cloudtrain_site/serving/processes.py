@@ -20,6 +20,7 @@ logger = logging.getLogger("simpletuner.cloud.background")
 
 PARENT_VARIABLE = "CLOUDTRAIN_PARENT_PID"
 PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
 #: The number of glibc's option for the largest number of heaps, from its malloc.h.
 M_ARENA_MAX = -8
 #: What runs a module of ours. Without the working folder on its import path: the operator's folder may have a jobs.py.
@@ -37,6 +38,12 @@ class Child(Protocol):
     def wait(self, timeout: float | None = None) -> int: ...
 
     def send_signal(self, sig: int) -> None: ...
+
+
+def name_process(name: str) -> None:
+    """Set the name that `ps -o comm` and `top` show, of at most 15 characters."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def share_one_heap() -> None:

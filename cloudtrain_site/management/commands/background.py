@@ -11,8 +11,8 @@ from django.core.management.base import BaseCommand
 
 from cloudtrain_site.background_tasks import start_background_tasks, stop_background_tasks
 from cloudtrain_site.background_tasks.cluster_forks import forked_clusters
-from cloudtrain_site.serving.forks import load_background, name_process
-from cloudtrain_site.serving.processes import follow_parent
+from cloudtrain_site.serving.forks import load_background
+from cloudtrain_site.serving.processes import follow_parent, name_process
 
 #: On a machine with both, the web has priority over this process and the trainings that it starts: a provider gives up
 #: on webhooks that get no answer, while a delivery that is applied a second later is not lost.
