@@ -162,16 +162,18 @@ async def measure(options: argparse.Namespace) -> None:
         total = 3 * seconds + 10
         writer = asyncio.create_task(site.finish("tell", "--seconds", str(total), seconds=total + 60))
         await asyncio.sleep(2)
-        phases = [
-            await crowd.watch("all stay", seconds),
-            await crowd.watch(f"{LEAVE_A_SECOND} a second leave and come back", seconds, crowd.come_and_go(seconds)),
-        ]
+        print_heads()
+        staying = await crowd.watch("all stay", seconds)
+        print(staying.row(), "MISSED" if max(staying.lasts, default=9) > MOST_SECONDS else "", flush=True)
+        moving = await crowd.watch(
+            f"{LEAVE_A_SECOND} a second leave and come back", seconds, crowd.come_and_go(seconds)
+        )
+        print(moving.row(), flush=True)
         reconnects = arrivals.reconnects
         os.kill(web_pids(site)[0], signal.SIGKILL)
-        phases.append(await crowd.watch("one process is killed, its readers come back", seconds))
+        print((await crowd.watch("one process is killed, its readers come back", seconds)).row(), flush=True)
         last_turns = {int(key): turn for key, turn in json.loads(await writer).items()}
         missing = await crowd.until_settled(last_turns)
-        print_phases(phases)
         count, later = sum(arrivals.readers.values()), arrivals.reconnects - reconnects
         print(f"\n{count} arrivals, {reconnects} and {later} reconnects:", end=" ")
         print(f"{arrivals.doubled} doubled, {arrivals.lost} lost, {missing} readers without the last event")
@@ -180,14 +182,10 @@ async def measure(options: argparse.Namespace) -> None:
             reader.leave()
 
 
-def print_phases(phases: list[Phase]) -> None:
+def print_heads() -> None:
     heads = " | ".join(f"{head:>9}" for head in ("median", "99 %", "worst", "cores"))
     print(f"\n| {'last arrival of an event, ms':44} | events | {heads} |")
-    print(f"|{'-' * 46}|{'-' * 7}:|{'-' * 10}:|{'-' * 10}:|{'-' * 10}:|{'-' * 10}:|")
-    for phase in phases:
-        missed = " MISSED" if phase is phases[0] and max(phase.lasts, default=9) > MOST_SECONDS else ""
-        print(phase.row() + missed)
-    sys.stdout.flush()
+    print(f"|{'-' * 46}|{'-' * 7}:|{'-' * 10}:|{'-' * 10}:|{'-' * 10}:|{'-' * 10}:|", flush=True)
 
 
 # --- The least that a server can do ---------------------------------------------------------------------------
@@ -234,7 +232,8 @@ async def measure_floor(options: argparse.Namespace) -> None:
         await asyncio.sleep(1)
         await crowd.open()
         phase = await crowd.watch("the least that a server can do", options.seconds)
-        print_phases([phase])
+        print_heads()
+        print(phase.row(), flush=True)
         for reader in readers:
             reader.leave()
     finally:
