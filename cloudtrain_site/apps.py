@@ -11,8 +11,9 @@ class SiteConfig(AppConfig):
 
     def ready(self) -> None:
         """Plug the site's own parts into its registries, and connect them to requests and tasks."""
-        from cloudtrain_site import api_schema, extensions  # noqa: F401 - importing api_schema registers its extension
+        from cloudtrain_site import extensions
         from cloudtrain_site.accounts import receivers  # noqa: F401 - they connect themselves
+        from cloudtrain_site.api_docs import schema  # noqa: F401 - importing it registers its extension
         from cloudtrain_site.audit.origin import connect_origins
         from cloudtrain_site.background_tasks.heartbeats import connect_heartbeats
         from cloudtrain_site.backups.registrations import register_backups

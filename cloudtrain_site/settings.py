@@ -259,7 +259,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["cloudtrain_site.api.BoundedJSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "cloudtrain_site.api_schema.OperationSchema",
+    "DEFAULT_SCHEMA_CLASS": "cloudtrain_site.api_docs.schema.OperationSchema",
     "EXCEPTION_HANDLER": "cloudtrain_site.errors.exception_handler",
     "COERCE_DECIMAL_TO_STRING": False,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
@@ -270,7 +270,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Submit, approve, queue, run and watch training jobs.",
     "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
-    "SORT_OPERATIONS": "cloudtrain_site.api_schema.order_of",
+    "SORT_OPERATIONS": "cloudtrain_site.api_docs.schema.order_of",
     "TAGS": [{"name": "SimpleTuner", "description": "For SimpleTuner's own command line: docs/simpletuner.md."}],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
     "ENUM_NAME_OVERRIDES": {
