@@ -189,8 +189,11 @@ def _shrink(content: object, target: Path, width: int) -> None:
     with Image.open(content, formats=FORMATS) as picture:  # type: ignore[arg-type]
         if picture.width * picture.height > (MAX_WEBP_PIXELS if picture.format == "WEBP" else MAX_PIXELS):
             raise ValueError(f"{picture.width} x {picture.height} pixels")
-        picture.thumbnail((width, width))  # before it is turned: that makes a copy
-        small = ImageOps.exif_transpose(picture)
+        small: Image.Image = picture
+        if picture.mode.startswith("I"):  # 16 bits of grey, which can't be reduced, and would be cut off at 255
+            small = picture.point(lambda level: level / 256).convert("L")
+        small.thumbnail((width, width))  # before it is turned: that makes a copy
+        small = ImageOps.exif_transpose(small)
         with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as draft:
             small.convert("RGBA" if "A" in small.getbands() else "RGB").save(draft, "WEBP", quality=QUALITY)
     Path(draft.name).replace(target)

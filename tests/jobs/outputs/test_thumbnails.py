@@ -53,6 +53,15 @@ def test_a_picture_with_transparency_keeps_it(trained: Callable[..., Job]) -> No
         assert small.mode == "RGBA"
 
 
+def test_a_grey_picture_of_16_bits_keeps_its_brightness(trained: Callable[..., Job]) -> None:
+    buffer = io.BytesIO()
+    Image.new("I;16", (800, 400), 0x8000).save(buffer, "PNG")
+    job = trained({PICTURE: buffer.getvalue()})
+    assert tasks.make_thumbnails(job.pk, [PICTURE], 160) == 1
+    with Image.open(thumbnails.root_of(job) / name_for(job)) as small:
+        assert (small.size, small.getpixel((80, 40))) == ((160, 80), (128, 128, 128))
+
+
 def test_a_picture_that_a_camera_held_upright_is_turned(trained: Callable[..., Job]) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
