@@ -41,6 +41,10 @@ class BodyTooLarge(exceptions.APIException):
     default_code = "too_large"
 
 
+class ExpectedError(exceptions.APIException):
+    """An answer in good order, though its status is 5xx: it needs no error line in the log."""
+
+
 class RecordedError(exceptions.APIException):
     """An error that is put on record when it is answered: the transaction that it ended is over by then."""
 
@@ -77,7 +81,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     response = Response(_body_of(error), status=error.status_code)
     for header, value in _headers_of(error).items():
         response[header] = value
-    return response
+    return _logged(response) if isinstance(error, ExpectedError) else response
 
 
 def _response_to(failure: Failure) -> Response:
@@ -89,7 +93,7 @@ R = TypeVar("R", bound=HttpResponse)
 
 
 def _logged(response: R) -> R:
-    """Keep Django from an error line for each request: `noted_failure` has logged the failure once."""
+    """Keep Django from an error line for each such answer: `noted_failure` has logged a failure once."""
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response
 

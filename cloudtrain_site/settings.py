@@ -324,6 +324,8 @@ LOGGING = {"version": 1}
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_REQUEST_CANCELLED_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO
+# Django writes a line at ERROR, unless the answer is in good order or its failure was logged already.
+DJANGO_STRUCTLOG_STATUS_5XX_LOG_LEVEL = logging.INFO
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 # CorrelationMiddleware has checked the header, or written one, before the library reads it.
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_CORRELATION_ID = True

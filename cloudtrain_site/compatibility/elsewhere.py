@@ -8,18 +8,18 @@ from typing import Any, NoReturn
 from django.http import Http404
 from django.urls import URLPattern, path, register_converter
 from django.urls.converters import PathConverter
-from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from cloudtrain_site.accounts.scopes import needs
+from cloudtrain_site.errors import ExpectedError
 from cloudtrain_site.models import Scope
 
 #: In the schema, behind all others: programs of one's own have better addresses.
 SIMPLETUNER = "SimpleTuner"
 
 
-class NotHereError(exceptions.APIException):
+class NotHereError(ExpectedError):
     """This site has no such thing. `detail` says what to use instead."""
 
     status_code = 501

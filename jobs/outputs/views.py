@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from cloudtrain_site.api import checked, raises
-from cloudtrain_site.errors import Conflict, error_body
+from cloudtrain_site.errors import Conflict, ExpectedError, error_body
 from jobs.models import Job
 from jobs.outputs import serving, thumbnails
 from jobs.outputs.archive import zip_of
@@ -29,7 +29,7 @@ from jobs.outputs.streams import streamed
 from jobs.queries import find_job
 
 
-class ThumbnailNotMade(exceptions.APIException):
+class ThumbnailNotMadeError(ExpectedError):
     """The background makes it; the client asks again."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
@@ -77,7 +77,7 @@ class OutputContent(APIView):
             304: OpenApiResponse(description="The file has not changed since the client fetched it."),
         },
     )
-    @raises(Conflict, ThumbnailNotMade, RangeNotSatisfiable)
+    @raises(Conflict, ThumbnailNotMadeError, RangeNotSatisfiable)
     def get(self, request: Request, job_id: str, path: str) -> HttpResponseBase:
         """Download an output file, or a part of it.
 
@@ -131,14 +131,14 @@ def _folder(job: Job) -> OutputFolder:
 
 
 def _thumbnail(request: Request, job: Job, folder: OutputFolder, path: str, width: int) -> HttpResponseBase:
-    """Raises NotFoundError, and ThumbnailNotMade for one that the background is now asked for."""
+    """Raises NotFoundError, and ThumbnailNotMadeError for one that the background is now asked for."""
     try:
         name = thumbnails.thumbnail_of(job, folder, path, width)
     except thumbnails.NoThumbnailError as error:
         if not error.later:
             raise NotFoundError from error
         thumbnails.request_thumbnails(job, [path], width)
-        raise ThumbnailNotMade from error
+        raise ThumbnailNotMadeError from error
     return serving.file_response(_plain(request), OutputFolder(thumbnails.root_of(job)), name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import logging
 import os
 import shutil
 import zipfile
@@ -165,13 +166,19 @@ def test_a_folder_is_downloaded_as_a_zip(get: Any, alice: User, trained: Callabl
 
 
 def test_a_small_copy_is_asked_for_and_then_there(
-    get: Any, alice: User, trained: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+    get: Any,
+    alice: User,
+    trained: Callable[..., Job],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     requested: list[tuple[Any, ...]] = []
     monkeypatch.setattr(thumbnails, "async_task", lambda *arguments: requested.append(arguments))
     job = trained(FILES)
     response = get(alice, job, f"outputs/{PICTURE}?thumbnail=160")
     assert (response.status_code, response["Retry-After"]) == (503, "1")
+    assert "request_finished" in caplog.messages
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     [(_, *arguments)] = requested
     tasks.make_thumbnails(*arguments)
     response = get(alice, job, f"outputs/{PICTURE}?thumbnail=160")
