@@ -31,6 +31,8 @@ MAX_ITEMS = 1000
 MAX_UNKNOWN = 20
 TOO_DEEP = "The JSON is nested too deeply."
 
+View = TypeVar("View", bound=Callable[..., Any])
+
 
 class BoundedJSONParser(JSONParser):
     """Parses JSON of bounded size and depth: a client must not choose how much memory or stack a request takes.
@@ -104,15 +106,6 @@ def _checks_items(field: serializers.Field[Any, Any, Any, Any]) -> bool:
     return has_items and type(field.child) is not type(serializers.ListField.child)  # type: ignore[attr-defined]
 
 
-class TakesNoQuery:
-    """A view that refuses each query parameter of a GET by name: a misspelled one must not be taken for obeyed."""
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        super().initial(request, *args, **kwargs)  # type: ignore[misc]  # of the view that follows
-        if request.method == "GET" and hasattr(self, "get"):
-            checked(StrictSerializer, request.query_params)
-
-
 def checked(serializer: type[BaseSerializer[Any]], data: Any) -> dict[str, Any]:
     """Return the values in `data` that `serializer` accepts. Raises ValidationError."""
     bound = copy(_with_fields(serializer))  # type: ignore[arg-type]  # a class has a hash
@@ -133,12 +126,31 @@ def _with_fields(serializer: type[BaseSerializer[Any]]) -> BaseSerializer[Any]:
     return made
 
 
+def handler_of(view: Any, http_method: str) -> Any:
+    """Return the view's method that answers; None: there is none, and the answer is 405."""
+    actions = getattr(view, "action_map", None) or {}
+    return getattr(view, actions.get(http_method.lower(), http_method.lower()), None)
+
+
+def takes(query: type[StrictSerializer]) -> Callable[[View], View]:
+    """Declare the query parameters of a view's method, which finds their values in `self.query`."""
+
+    def declare(method: View) -> View:
+        method.query = query  # type: ignore[attr-defined]
+        return method
+
+    return declare
+
+
+def query_of(method: Any) -> type[StrictSerializer]:
+    """Return the serializer of the query parameters that a view's method declares."""
+    query: type[StrictSerializer] = getattr(method, "query", StrictSerializer)
+    return query
+
+
 def rendered(serializer: type[BaseSerializer[Any]], value: Any, status: int = 200) -> Response:
     """Return the response with `value` as `serializer` renders and documents it."""
     return Response(serializer(value).data, status=status)
-
-
-View = TypeVar("View", bound=Callable[..., Any])
 
 
 def raises(*errors: type[exceptions.APIException]) -> Callable[[View], View]:

@@ -78,7 +78,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         return None if failure is None else _response_to(failure)
     if isinstance(error, RecordedError):
         error.record()
-    response = Response(_body_of(error), status=error.status_code)
+    response = Response(body_of(error), status=error.status_code)
     for header, value in _headers_of(error).items():
         response[header] = value
     return _logged(response) if isinstance(error, ExpectedError) else response
@@ -103,7 +103,8 @@ def retry_header(seconds: int | None) -> dict[str, str]:
     return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
-def _body_of(error: exceptions.APIException) -> dict[str, Any]:
+def body_of(error: exceptions.APIException) -> dict[str, Any]:
+    """Return the contract's error object for an error of the API."""
     if isinstance(error, exceptions.ValidationError):
         return _validation_body(error.detail)
     code = error.get_codes()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularJSONAPIView
 
 from cloudtrain_site import errors
 from cloudtrain_site.accounts import views as accounts
-from cloudtrain_site.api_docs.page import api_page
+from cloudtrain_site.api_docs.page import SchemaView, api_page
 from cloudtrain_site.compatibility.urls import urlpatterns as compatibility_urls
 from cloudtrain_site.events.stream import event_stream
 from cloudtrain_site.monitoring import health
@@ -26,7 +25,7 @@ urlpatterns = [
     path("api/cloud/health/ready", health.ReadyView.as_view(), name="health-ready"),
     path("api/cloud/metrics/prometheus", PrometheusView.as_view(), name="metrics-prometheus"),
     *compatibility_urls,
-    path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
+    path("api/schema", SchemaView.as_view(), name="schema"),
     path("api/docs", api_page, name="docs"),
     path("admin/", admin.site.urls),
 ]

@@ -8,7 +8,6 @@ from rest_framework.decorators import action
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
 from approvals import decisions
 from approvals.api.serializers import (
@@ -31,30 +30,31 @@ from approvals.queries import find_request, visible_requests
 from approvals.review import decide, decide_each
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import checked, current_user, raises, rendered
+from cloudtrain_site.api import checked, current_user, raises, rendered, takes
 from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
 from cloudtrain_site.states import Actor
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs.permissions import AnyUser
 from jobs.queries import find_job
 
 
-class ApprovalViewSet(ViewSet):
+class ApprovalViewSet(StrictViewSet):
     """Approval requests of jobs that the caller may see."""
 
     lookup_url_kwarg = "request_id"
     lookup_value_converter = "int"
 
-    @extend_schema(operation_id="approvals_list", parameters=[ApprovalQuery], responses=ApprovalListSerializer)
+    @extend_schema(operation_id="approvals_list", responses=ApprovalListSerializer)
+    @takes(ApprovalQuery)
     def list(self, request: Request) -> Response:
         """List approval requests."""
-        query = checked(ApprovalQuery, request.query_params)
         requests = visible_requests(request.user).prefetch_related("decisions__counted_for")
         pending = requests.filter(status=RequestStatus.PENDING).count()
-        if query["status"]:
-            requests = requests.filter(status=query["status"])
-        shown = with_changes(list(requests[: query["limit"]]))
+        if self.query["status"]:
+            requests = requests.filter(status=self.query["status"])
+        shown = with_changes(list(requests[: self.query["limit"]]))
         return rendered(ApprovalListSerializer, {"approvals": shown, "pending_count": pending})
 
     @extend_schema(responses=ApprovalDetailSerializer)
@@ -122,7 +122,7 @@ class ApprovalViewSet(ViewSet):
         return _decide_each(request, Verdict.REJECT)
 
 
-class QueueDecisionViewSet(ViewSet):
+class QueueDecisionViewSet(StrictViewSet):
     """Decisions at the queue's addresses. They are here because the queue doesn't know of approvals."""
 
     lookup_url_kwarg = "job_id"

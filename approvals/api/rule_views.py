@@ -11,7 +11,6 @@ from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
 from approvals.api.rule_serializers import (
     PreviewBody,
@@ -33,12 +32,13 @@ from cloudtrain_site.api import checked, current_user, rendered
 from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.limits.throttles import Previews
 from cloudtrain_site.models import Scope
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs.api.serializers import SubmitQuery
 from jobs.models import Organization
 from jobs.permissions import AnyUser, organizations_of, visible_jobs
 
 
-class RuleViewSet(ViewSet):
+class RuleViewSet(StrictViewSet):
     lookup_url_kwarg = "rule_id"
     lookup_value_converter = "int"
 

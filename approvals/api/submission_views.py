@@ -8,7 +8,6 @@ from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
 from approvals.intake import Forecast, Outcome, forecast, submit
 from approvals.reviewers import who_decides
@@ -23,12 +22,14 @@ from cloudtrain_site.api import (
     current_user,
     raises,
     rendered,
+    takes,
 )
 from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.limits.throttles import Previews
 from cloudtrain_site.models import Scope
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs.api.run_serializers import ChangesSerializer
 from jobs.api.serializers import FindingSerializer, RangeSerializer, SubmitBody, SubmitQuery
 from jobs.queries import find_own_job
@@ -130,25 +131,26 @@ REPLAYED_OR_FORECAST = PolymorphicProxySerializer(
 )
 
 
-class SubmissionViewSet(ViewSet):
+class SubmissionViewSet(StrictViewSet):
     """Submissions at the jobs' addresses. They are here because rules and queue take part in them."""
 
     lookup_url_kwarg = "job_id"
 
     @extend_schema(
-        parameters=[SubmitQuery, KEY_PARAMETER],
+        parameters=[KEY_PARAMETER],
         request=SubmitBody,
         responses={201: SubmittedSerializer, 200: REPLAYED_OR_FORECAST},
     )
     @raises(Conflict, LimitReachedError)
     @action(methods=["post"], detail=False)
     @needs(Scope.SUBMIT)
+    @takes(SubmitQuery)
     def submit(self, request: Request) -> Response:
         """Submit a job.
 
         Returns 200 for a dry run and for a repeated idempotency key.
         """
-        provider = checked(SubmitQuery, request.query_params).get("provider", "")
+        provider = self.query.get("provider", "")
         body = checked(SubmitBody, request.data)
         if body["dry_run"]:
             Previews.count(request.user)
@@ -183,7 +185,7 @@ class QueueSubmissionBody(StrictSerializer):
     config_name = serializers.CharField(max_length=NAME_LIMIT)
 
 
-class QueueSubmissionViewSet(ViewSet):
+class QueueSubmissionViewSet(StrictViewSet):
     """Submissions at the queue's address, as SimpleTuner's command line makes them."""
 
     @extend_schema(

@@ -9,6 +9,7 @@ from rest_framework import exceptions
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
+from cloudtrain_site.api import handler_of
 from cloudtrain_site.models import ApiKey, Scope
 
 if TYPE_CHECKING:  # it loads the authentication, which loads this module
@@ -34,12 +35,6 @@ def needs(scope: Scope) -> Callable[[Method], Method]:
         return method
 
     return declare
-
-
-def handler_of(view: Any, http_method: str) -> Any:
-    """Return the view's method that answers; None: there is none, and the answer is 405."""
-    actions = getattr(view, "action_map", None) or {}
-    return getattr(view, actions.get(http_method.lower(), http_method.lower()), None)
 
 
 def needed_scope(view: Any, http_method: str) -> Scope | None:

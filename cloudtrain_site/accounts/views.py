@@ -10,15 +10,15 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from cloudtrain_site.accounts.api_keys import organization_of_key
 from cloudtrain_site.accounts.preferences import change_preferences, mail_choices, preferences_of, time_zones
 from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.accounts.themes import THEMES
-from cloudtrain_site.api import StrictSerializer, TakesNoQuery, checked, current_user, rendered
+from cloudtrain_site.api import StrictSerializer, checked, current_user, rendered
 from cloudtrain_site.extensions import notice_choices
 from cloudtrain_site.models import Scope
+from cloudtrain_site.strict_views import StrictView
 
 
 class AccountSerializer(serializers.Serializer[User]):
@@ -60,7 +60,7 @@ class AccountBody(StrictSerializer):
         return mail
 
 
-class Account(TakesNoQuery, APIView):
+class Account(StrictView):
     """One's own account. A key for one organization sees and changes nothing but that: not its owner's account."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The page of the API."""
+"""The page of the API, and its schema."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
+from drf_spectacular.views import SpectacularJSONAPIView
 
 from cloudtrain_site.accounts.pages import framed
 from cloudtrain_site.api_docs.reading import sections
+from cloudtrain_site.strict_views import StrictView
 
 
 @gzip_page
@@ -20,3 +22,7 @@ def api_page(request: HttpRequest) -> HttpResponse:
     address = f"{request.scheme}://{request.get_host()}"
     context = {**framed(request), "sections": sections(), "address": address}
     return render(request, "site/api.html", context)
+
+
+class SchemaView(StrictView, SpectacularJSONAPIView):
+    """The schema as JSON, in the one version and language that there is."""

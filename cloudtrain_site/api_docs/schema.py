@@ -17,7 +17,7 @@ from rest_framework.permissions import SAFE_METHODS
 
 from cloudtrain_site.accounts.key_authentication import KEY_HEADER
 from cloudtrain_site.accounts.scopes import ByHand, needed_scope
-from cloudtrain_site.api import TakesNoQuery
+from cloudtrain_site.api import query_of
 from cloudtrain_site.database.failures import AWAY, FULL
 from cloudtrain_site.errors import BodyTooLarge, Conflict
 from cloudtrain_site.limits.brakes import PausedError
@@ -138,6 +138,11 @@ class OperationSchema(AutoSchema):
     def _method(self) -> Any:
         return getattr(self.view, getattr(self.view, "action", None) or self.method.lower())
 
+    def get_override_parameters(self) -> list[Any]:
+        """Return the query parameters that the method takes."""
+        query = query_of(self._method())
+        return [query] if query().fields else []
+
     def _is_list_view(self, serializer: Any = None) -> bool:
         """Return False: a list is a field of an object, so that fields can be added beside it."""
         return False
@@ -146,9 +151,7 @@ class OperationSchema(AutoSchema):
         """Yield the errors that follow from the operation's parameters and permissions."""
         places = {parameter["in"] for parameter in operation.get("parameters", ())}
         takes_body = "requestBody" in operation
-        refuses_query = self.method == "GET" and isinstance(self.view, TakesNoQuery)
-        if takes_body or refuses_query or places - {"path"}:
-            yield exceptions.ValidationError
+        yield exceptions.ValidationError  # of the query, at least
         if operation.get("security"):
             yield exceptions.NotAuthenticated
             yield exceptions.PermissionDenied  # to a key without the scope, at least

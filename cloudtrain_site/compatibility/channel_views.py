@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import StrictSerializer, as_utc, checked, current_user, raises
+from cloudtrain_site.api import StrictSerializer, as_utc, checked, current_user, raises, takes
 from cloudtrain_site.compatibility.elsewhere import CompatibleView, NotHereError
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.extensions import notice_choices
@@ -118,14 +118,13 @@ class Events(CompatibleView):
 
 
 class History(CompatibleView):
-    @extend_schema(parameters=[HistoryQuery])
+    @takes(HistoryQuery)
     def get(self, request: Request) -> Response:
         """List what became of one's notices."""
-        query = checked(HistoryQuery, request.query_params)
         rows = owner_of(request).deliveries()
-        if "channel_id" in query:
-            rows = rows.filter(channel=query["channel_id"])
-        return Response({"entries": [_entry(row) for row in rows[: query["limit"]]]})
+        if "channel_id" in self.query:
+            rows = rows.filter(channel=self.query["channel_id"])
+        return Response({"entries": [_entry(row) for row in rows[: self.query["limit"]]]})
 
 
 class Status(CompatibleView):

@@ -9,11 +9,12 @@ from django.http import Http404
 from django.urls import URLPattern, path, register_converter
 from django.urls.converters import PathConverter
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from cloudtrain_site.accounts.scopes import needs
+from cloudtrain_site.api import StrictSerializer
 from cloudtrain_site.errors import ExpectedError
 from cloudtrain_site.models import Scope
+from cloudtrain_site.strict_views import StrictView
 
 #: In the schema, behind all others: programs of one's own have better addresses.
 SIMPLETUNER = "SimpleTuner"
@@ -26,7 +27,7 @@ class NotHereError(ExpectedError):
     default_code = "not_here"
 
 
-class CompatibleView(APIView):
+class CompatibleView(StrictView):
     """A view of an address that only SimpleTuner's command line asks for."""
 
     schema_tag = SIMPLETUNER
@@ -46,6 +47,10 @@ class Elsewhere(CompatibleView):
 
     schema = None  # docs/simpletuner.md lists them, each with its command
     sentences: Mapping[str, str] = {}
+
+    def read_query(self, request: Request, serializer: type[StrictSerializer]) -> dict[str, Any]:
+        """Read nothing: the sentence says more than a refused parameter."""
+        return {}
 
     def get(self, request: Request, rest: str = "", **kwargs: Any) -> NoReturn:
         """Raises NotHereError, or Http404."""

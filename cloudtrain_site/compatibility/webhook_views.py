@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import StrictSerializer, as_utc, checked, current_user, raises
+from cloudtrain_site.api import StrictSerializer, as_utc, checked, current_user, raises, takes
 from cloudtrain_site.compatibility.channel_views import MAX_LIMIT, SIGNING, owner_of
 from cloudtrain_site.compatibility.elsewhere import CompatibleView, NotHereError
 from cloudtrain_site.errors import Conflict
@@ -109,13 +109,13 @@ class WebhookTest(CompatibleView):
 class WebhookHistory(CompatibleView):
     """Of one webhook, or of all that are the asker's."""
 
-    @extend_schema(parameters=[HistoryQuery])
+    @takes(HistoryQuery)
     def get(self, request: Request, channel_id: int | None = None) -> Response:
         """List what was sent."""
         rows = owner_of(request).deliveries().filter(kind=ChannelKind.WEBHOOK)
         if channel_id is not None:
             rows = rows.filter(channel=_find(request, channel_id))
-        limit = checked(HistoryQuery, request.query_params)["limit"]
+        limit = self.query["limit"]
         return Response({"deliveries": [_entry(row) for row in rows[:limit]]})
 
 

@@ -17,14 +17,15 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
 from django_eventstream.views import stream
-from rest_framework import exceptions
+from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 
 from cloudtrain_site.accounts.key_authentication import KeyAuthentication
+from cloudtrain_site.api import StrictSerializer, checked
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.correlation_ids import get_correlation_id, set_correlation_id
 from cloudtrain_site.enterprise import config_in_force
-from cloudtrain_site.errors import error_body
+from cloudtrain_site.errors import body_of
 from cloudtrain_site.events.publish import DOCTORS_CHANNEL
 from cloudtrain_site.events.readers import UNKNOWN, StreamReader
 from cloudtrain_site.events.relay import EventRelay, current_relay
@@ -42,6 +43,14 @@ NOBODY = 0
 LIFETIME_SECONDS = (600.0, 900.0)
 
 
+class StreamQuery(StrictSerializer):
+    """What browsers' own and other clients' `EventSource` send in the address, and our pages."""
+
+    last_event_id = serializers.CharField(required=False, allow_blank=True)
+    lastEventId = serializers.CharField(required=False, allow_blank=True)  # noqa: N815
+    reader = serializers.CharField(required=False, help_text="See `serving/page_owner.py`.")
+
+
 @csrf_exempt
 async def event_stream(request: HttpRequest) -> HttpResponseBase:
     """The stream; or 401 for nobody, 403 for no channel, 405 for anything but GET, 429 for one too many."""
@@ -51,7 +60,7 @@ async def event_stream(request: HttpRequest) -> HttpResponseBase:
         reader, elsewhere = await sync_to_async(_admit)(request)
     except (exceptions.NotAuthenticated, exceptions.AuthenticationFailed) as error:
         return refusal(error, **{"WWW-Authenticate": "Bearer"})
-    except exceptions.PermissionDenied as error:
+    except (exceptions.PermissionDenied, exceptions.ValidationError) as error:
         return refusal(error)
     except PausedError as error:
         return refusal(error, **{"Retry-After": str(error.wait)})
@@ -91,6 +100,7 @@ def _admit(request: HttpRequest) -> tuple[StreamReader, int]:
     channels = import_string(settings.EVENTSTREAM_CHANNELMANAGER_CLASS)().get_channels_for_request(request, {})
     if not channels:
         raise exceptions.PermissionDenied("There are no events that you may see.")
+    checked(StreamQuery, request.GET)
     read_to = _last_seen(request, newest)
     expires_at = keyed[1].expiry if keyed else None
     reader = StreamReader(
@@ -111,8 +121,7 @@ def _last_seen(request: HttpRequest, newest: int) -> int:
 
 
 def refusal(error: exceptions.APIException, **headers: str) -> JsonResponse:
-    body = error_body(str(error.detail), str(error.get_codes()))
-    return JsonResponse(body, status=error.status_code, headers=headers)
+    return JsonResponse(body_of(error), status=error.status_code, headers=headers)
 
 
 async def send_stream(reader: StreamReader, correlation_id: str, receive: Receive, send: Send) -> None:

@@ -16,15 +16,14 @@ from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.conf import Conf
 from django_q.models import OrmQ
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from cloudtrain_site import extensions
-from cloudtrain_site.api import UtcField, rendered
+from cloudtrain_site.api import StrictSerializer, UtcField, rendered, takes
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.database.failures import AWAY, lately_met
 from cloudtrain_site.database.write_probe import write_failure
@@ -33,6 +32,7 @@ from cloudtrain_site.extensions import HealthComponent
 from cloudtrain_site.models import Loop
 from cloudtrain_site.monitoring.process_heartbeats import WEB, process_key
 from cloudtrain_site.serving import echo
+from cloudtrain_site.strict_views import StrictView
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 #: From worst to best.
@@ -178,20 +178,20 @@ class ProbeSerializer(serializers.Serializer[Any]):
     status = serializers.CharField()
 
 
-class HealthView(APIView):
+class HealthQuery(StrictSerializer):
+    include_replicate = serializers.BooleanField(
+        required=False, help_text="Has no effect: `replicate` is always included. Older clients send it."
+    )
+
+
+class HealthView(StrictView):
     """How every part of the system is doing."""
 
     @extend_schema(
         operation_id="health",
         responses={200: HealthSerializer, 503: HealthSerializer},
-        parameters=[
-            OpenApiParameter(
-                "include_replicate",
-                bool,
-                description="Has no effect: `replicate` is always included. Older clients send it.",
-            )
-        ],
     )
+    @takes(HealthQuery)
     def get(self, request: Request) -> Response:
         """Show the health of the site and its components.
 
@@ -209,7 +209,7 @@ class HealthView(APIView):
         return super().handle_exception(exc)
 
 
-class LiveView(APIView):
+class LiveView(StrictView):
     """Whether the process answers at all. Looks at nothing else: a restart would not mend a database."""
 
     authentication_classes = ()
@@ -223,7 +223,7 @@ class LiveView(APIView):
         return response
 
 
-class ReadyView(APIView):
+class ReadyView(StrictView):
     """Whether requests can be served: the database answers, takes writes, and has the tables of this version."""
 
     authentication_classes = ()

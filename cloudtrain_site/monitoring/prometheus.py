@@ -22,6 +22,7 @@ from rest_framework.views import APIView
 
 from cloudtrain_site.extensions import collectors
 from cloudtrain_site.models import Loop
+from cloudtrain_site.strict_views import StrictView
 
 
 def collect_loops(asker: User | AnonymousUser) -> Iterator[Metric]:
@@ -87,7 +88,7 @@ class FromMetricsNetwork(BasePermission):
         return any(client in ipaddress.ip_network(network) for network in settings.METRICS_NETWORKS)
 
 
-class PrometheusView(APIView):
+class PrometheusView(StrictView):
     """Figures in Prometheus's text format: of the jobs that the asker may see, and of the site.
 
     A scraper without a key, in one of the networks that the operator named, is told all figures.

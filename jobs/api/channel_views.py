@@ -10,13 +10,11 @@ from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import (
     StrictSerializer,
     SuccessField,
-    TakesNoQuery,
     UtcField,
     checked,
     current_user,
@@ -31,6 +29,7 @@ from cloudtrain_site.notices import channels
 from cloudtrain_site.notices.channels import MAX_LIST_ADDRESSES, Made, Owner
 from cloudtrain_site.notices.models import ORGANIZATION_KINDS, Channel
 from cloudtrain_site.notices.targets import ADDRESS_LIMIT
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs.api.organization_views import find_administered
 
 
@@ -103,7 +102,7 @@ class ChannelTestSerializer(serializers.Serializer[Any]):
     )
 
 
-class ChannelViewSet(TakesNoQuery, ViewSet):
+class ChannelViewSet(StrictViewSet):
     """The channels over which an organization's notices are sent."""
 
     lookup_url_kwarg = "channel_id"

@@ -13,13 +13,13 @@ from rest_framework import exceptions
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import checked, current_user, raises, rendered
+from cloudtrain_site.api import checked, current_user, raises, rendered, takes
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs.api.config_serializers import (
     ConfigCheckQuery,
     ConfigCheckSerializer,
@@ -46,22 +46,23 @@ from jobs.sync import clusters
 from jobs.validators import NAME_LIMIT, plain_name
 
 
-class ConfigViewSet(ViewSet):
+class ConfigViewSet(StrictViewSet):
     """The stored configs of the asker's organizations."""
 
     lookup_url_kwarg = "name"
 
-    @extend_schema(operation_id="configs_list", parameters=[ConfigQuery], responses=StoredConfigListSerializer)
+    @extend_schema(operation_id="configs_list", responses=StoredConfigListSerializer)
+    @takes(ConfigQuery)
     def list(self, request: Request) -> Response:
         """List stored configs."""
-        configs = _among(request.user, checked(ConfigQuery, request.query_params))
+        configs = _among(request.user, self.query)
         return rendered(StoredConfigListSerializer, {"configs": configs})
 
-    @extend_schema(parameters=[ConfigQuery], responses=StoredConfigSerializer)
+    @extend_schema(responses=StoredConfigSerializer)
+    @takes(ConfigQuery)
     def retrieve(self, request: Request, name: str) -> Response:
         """Show a stored config."""
-        query = checked(ConfigQuery, request.query_params)
-        return rendered(StoredConfigSerializer, _found(request.user, name, query)[0])
+        return rendered(StoredConfigSerializer, _found(request.user, name, self.query)[0])
 
     @extend_schema(request=StoredConfigBody, responses={200: StoredConfigSerializer, 201: StoredConfigSerializer})
     @needs(Scope.SUBMIT)
@@ -77,16 +78,16 @@ class ConfigViewSet(ViewSet):
             raise exceptions.ValidationError({"config": str(error)}) from None
         return rendered(StoredConfigSerializer, config, status=201 if is_new else 200)
 
-    @extend_schema(request=None, parameters=[ConfigCheckQuery], responses=ConfigCheckSerializer)
+    @extend_schema(request=None, responses=ConfigCheckSerializer)
     @action(methods=["post"], detail=True)
     @needs(Scope.READ)
+    @takes(ConfigCheckQuery)
     def validate(self, request: Request, name: str) -> Response:
         """Check whether a job can be made from a stored config.
 
         Nothing is stored, and the provider is not asked.
         """
-        query = checked(ConfigCheckQuery, request.query_params)
-        provider, stored = query["provider"], _found(request.user, name, query)[0]
+        provider, stored = self.query["provider"], _found(request.user, name, self.query)[0]
         try:
             columns = unsealed_columns(stored)
         except SecretsLostError as error:
@@ -96,12 +97,13 @@ class ConfigViewSet(ViewSet):
         warnings = [*remarks_on(provider, columns["config"]), *(finding.text for finding in findings)]
         return rendered(ConfigCheckSerializer, _check(errors, warnings, findings))
 
-    @extend_schema(parameters=[ConfigQuery], responses={200: RemovedConfigSerializer})
+    @extend_schema(responses={200: RemovedConfigSerializer})
     @raises(Conflict)
     @needs(Scope.SUBMIT)
+    @takes(ConfigQuery)
     def destroy(self, request: Request, name: str) -> Response:
         """Remove a stored config."""
-        config, *others = _found(request.user, name, checked(ConfigQuery, request.query_params))
+        config, *others = _found(request.user, name, self.query)
         if others:
             names = ", ".join(str(found.organization) for found in (config, *others))
             raise Conflict(f"Several organizations have a config {name!r}: {names}. Say which with `organization`.")
@@ -133,7 +135,7 @@ def _check_name(name: str) -> None:
         raise exceptions.ValidationError({"name": error.messages}) from error
 
 
-class ProviderViewSet(ViewSet):
+class ProviderViewSet(StrictViewSet):
     """The providers, and what they charge."""
 
     lookup_url_kwarg = "name"

@@ -13,10 +13,10 @@ from rest_framework import exceptions, serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from cloudtrain_site.api import StrictSerializer, checked, rendered
+from cloudtrain_site.api import StrictSerializer, rendered, takes
 from cloudtrain_site.serving.csv_streams import csv_response
+from cloudtrain_site.strict_views import StrictView
 from jobs.costs.spending import ENTRY_COLUMNS, GROUP_COLUMNS, GROUPS, Spending, zone_of
 from jobs.permissions import organizations_of
 
@@ -79,8 +79,9 @@ class CostsSerializer(serializers.Serializer[Any]):
     totals = TotalsSerializer()
 
 
-class Costs(APIView):
-    @extend_schema(operation_id="costs", parameters=[CostsQuery], responses=CostsSerializer)
+class Costs(StrictView):
+    @extend_schema(operation_id="costs", responses=CostsSerializer)
+    @takes(CostsQuery)
     def get(self, request: Request) -> Response:
         """Add up costs.
 
@@ -88,41 +89,40 @@ class Costs(APIView):
 
         At most 10,000 rows. The CSV file has all rows.
         """
-        query = checked(CostsQuery, request.query_params)
-        spending, rows = _spending(request, query), []
-        for row in spending.rows(query["group"]):
+        spending, rows = _spending(request, self.query), []
+        for row in spending.rows(self.query["group"]):
             rows.append(row)
             if len(rows) > MAX_ROWS:
                 raise ValidationError({"group": f"More than {MAX_ROWS:,} rows. Use fewer groups, or the CSV."})
         return rendered(CostsSerializer, {"rows": rows, "totals": spending.totals()})
 
 
-class CostsCsv(APIView):
-    @extend_schema(operation_id="costs_csv", parameters=[CostsQuery], responses=CSV)
+class CostsCsv(StrictView):
+    @extend_schema(operation_id="costs_csv", responses=CSV)
+    @takes(CostsQuery)
     def get(self, request: Request) -> StreamingHttpResponse:
         """Download costs as a CSV file.
 
         Its columns are named as in FOCUS; amounts are US dollars.
         """
-        query = checked(CostsQuery, request.query_params)
-        groups = query["group"]
+        groups = self.query["group"]
         header = [*(GROUP_COLUMNS[name] for name in groups), "BilledCost", "BillingCurrency", "x_UnpricedJobs"]
         rows = (
             [*(row[name] for name in groups), row["spent_usd"], "USD", row["unpriced_jobs"]]
-            for row in _spending(request, query).rows(groups)
+            for row in _spending(request, self.query).rows(groups)
         )
         return csv_response("costs.csv", header, rows)
 
 
-class LedgerCsv(APIView):
-    @extend_schema(operation_id="ledger_csv", parameters=[PeriodQuery], responses=CSV)
+class LedgerCsv(StrictView):
+    @extend_schema(operation_id="ledger_csv", responses=CSV)
+    @takes(PeriodQuery)
     def get(self, request: Request) -> StreamingHttpResponse:
         """Download the ledger as a CSV file.
 
         The entries of the chosen days, oldest first.
         """
-        query = checked(PeriodQuery, request.query_params)
-        return csv_response("ledger.csv", ENTRY_COLUMNS, _spending(request, query).entries())
+        return csv_response("ledger.csv", ENTRY_COLUMNS, _spending(request, self.query).entries())
 
 
 def _spending(request: Request, query: dict[str, Any]) -> Spending:

@@ -12,12 +12,12 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from cloudtrain_site.api import StrictSerializer, checked, raises, rendered
+from cloudtrain_site.api import StrictSerializer, raises, rendered, takes
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.throttles import LogReads
 from cloudtrain_site.serving.csv_streams import csv_response
+from cloudtrain_site.strict_views import StrictView
 from jobs.curves.columns import Point, thinned
 from jobs.curves.export import columns_of, rows_of
 from jobs.curves.reading import curves_of
@@ -55,24 +55,24 @@ class CurvesSerializer(serializers.Serializer[Curves]):
         return curves.gaps  # type: ignore[return-value]
 
 
-class JobCurves(APIView):
+class JobCurves(StrictView):
     throttle_classes = [LogReads]
 
-    @extend_schema(operation_id="job_curves", parameters=[CurvesQuery], responses=CurvesSerializer)
+    @extend_schema(operation_id="job_curves", responses=CurvesSerializer)
     @raises(Conflict)
     @method_decorator(gzip_page)
+    @takes(CurvesQuery)
     def get(self, request: Request, job_id: str) -> Response:
         """Read a job's curves.
 
         Every metric in the log, by step: at most about 10,000 points of each, its lowest and highest among them. Of a
         log of more than 20 MB only parts are read, spread from its beginning to its end.
         """
-        query = checked(CurvesQuery, request.query_params)
         curves = curves_of(find_job(request.user, job_id))
-        return rendered(CurvesSerializer, _with_points(curves, query))
+        return rendered(CurvesSerializer, _with_points(curves, self.query))
 
 
-class JobCurvesCsv(APIView):
+class JobCurvesCsv(StrictView):
     throttle_classes = [LogReads]
 
     @extend_schema(operation_id="job_curves_csv", responses=CSV)
@@ -82,7 +82,6 @@ class JobCurvesCsv(APIView):
 
         A row for each step, the seconds since the training began, and a column for each figure.
         """
-        checked(StrictSerializer, request.query_params)
         job = find_job(request.user, job_id)
         curves = curves_of(job)
         return csv_response(f"{job.config_name}-{job.pk}-curves.csv", columns_of(curves), rows_of(curves))

@@ -7,12 +7,12 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import StrictSerializer, TakesNoQuery, checked, current_user, raises, rendered
+from cloudtrain_site.api import StrictSerializer, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs.api.organization_views import find_administered
 from jobs.api.serializers import JobDetailSerializer, JobListSerializer, with_facets
 from jobs.models import Job
@@ -29,7 +29,7 @@ class AssignBody(StrictSerializer):
     user = serializers.CharField(max_length=150, default="", allow_blank=True)
 
 
-class DiscoveredViewSet(TakesNoQuery, ViewSet):
+class DiscoveredViewSet(StrictViewSet):
     """The discovered jobs of an organization that are nobody's yet, for its admins."""
 
     @extend_schema(operation_id="discovered_list", responses=JobListSerializer)

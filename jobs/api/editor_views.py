@@ -11,13 +11,13 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import StrictSerializer, checked, rendered
+from cloudtrain_site.api import StrictSerializer, checked, rendered, takes
 from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.models import Scope
 from cloudtrain_site.redaction import mask_secrets
+from cloudtrain_site.strict_views import StrictView
 from jobs.api.serializers import ProviderField
 from jobs.configs.conversion import ConversionError, Notation, notation_of, read_as
 from jobs.configs.exact import written
@@ -44,13 +44,14 @@ class OptionsSerializer(serializers.Serializer[Any]):
     dataset_options = serializers.DictField(child=serializers.DictField())
 
 
-class ConfigOptions(APIView):
+class ConfigOptions(StrictView):
     """The options that a trainer knows."""
 
-    @extend_schema(operation_id="config_options", parameters=[OptionsQuery], responses=OptionsSerializer)
+    @extend_schema(operation_id="config_options", responses=OptionsSerializer)
+    @takes(OptionsQuery)
     def get(self, request: Request) -> Response:
         """List the options of a config."""
-        provider = checked(OptionsQuery, request.query_params)["provider"]
+        provider = self.query["provider"]
         answer = rendered(OptionsSerializer, _options_for(provider))
         digest = hashlib.sha256(json.dumps(answer.data, sort_keys=True).encode()).hexdigest()
         etag = f'"{digest[:32]}"'
@@ -93,7 +94,7 @@ class ConversionSerializer(serializers.Serializer[Any]):
     text = serializers.CharField()
 
 
-class ConfigConversion(APIView):
+class ConfigConversion(StrictView):
     """A config in TOML or YAML as JSON. Nothing is stored."""
 
     @extend_schema(operation_id="config_conversion", request=ConversionBody, responses=ConversionSerializer)

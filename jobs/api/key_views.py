@@ -10,14 +10,12 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.api_keys import MAX_KEYS_PER_USER, keys_of, make_key, revoke_key
 from cloudtrain_site.accounts.scopes import ByHand
 from cloudtrain_site.api import (
     StrictSerializer,
     SuccessField,
-    TakesNoQuery,
     UtcField,
     checked,
     current_user,
@@ -28,6 +26,7 @@ from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import ApiKey, Scope
 from cloudtrain_site.names import readable_name
 from cloudtrain_site.states import Actor
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs.permissions import AnyUser, organizations_of
 
 MAX_LIFETIME_DAYS = 3650
@@ -87,7 +86,7 @@ class NewKeyBody(StrictSerializer):
     days = serializers.IntegerField(min_value=1, max_value=MAX_LIFETIME_DAYS, default=365)
 
 
-class KeyViewSet(TakesNoQuery, ViewSet):
+class KeyViewSet(StrictViewSet):
     permission_classes = [ByHand]
     lookup_url_kwarg = "key_id"
 

@@ -10,13 +10,13 @@ from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import TakesNoQuery, checked, current_user, raises, rendered
+from cloudtrain_site.api import checked, current_user, raises, rendered, takes
 from cloudtrain_site.audit.queries import AuditFilter, page_of
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs.api.errors import field_errors
 from jobs.api.organization_serializers import (
     AuditListSerializer,
@@ -49,7 +49,7 @@ from jobs.permissions import role_in
 from jobs.roles import Role
 
 
-class MemberViewSet(TakesNoQuery, ViewSet):
+class MemberViewSet(StrictViewSet):
     """The members of an organization."""
 
     @extend_schema(operation_id="members_list", responses=MemberListSerializer)
@@ -83,19 +83,20 @@ class MemberViewSet(TakesNoQuery, ViewSet):
         change_role(found, member, Role(checked(RoleBody, request.data)["role"]), by=current_user(request))
         return _member(found, member)
 
-    @extend_schema(parameters=[LeavingQuery], responses={200: LeftSerializer})
+    @extend_schema(responses={200: LeftSerializer})
     @raises(Conflict)
     @needs(Scope.ADMINISTER)
+    @takes(LeavingQuery)
     def destroy(self, request: Request, organization: str, user: str) -> Response:
         """Remove a member. The last admin stays."""
         found = find_administered(request, organization)
         member = find_member(found, user).user
-        jobs = JobsOfMember(checked(LeavingQuery, request.query_params)["jobs"])
+        jobs = JobsOfMember(self.query["jobs"])
         cancelled = remove_member(found, member, by=current_user(request), jobs=jobs)
         return rendered(LeftSerializer, {"user": member.username, "cancelled": cancelled})
 
 
-class InvitationViewSet(TakesNoQuery, ViewSet):
+class InvitationViewSet(StrictViewSet):
     """The open invitations into an organization, for its admins."""
 
     @extend_schema(operation_id="invitations_list", responses=InvitationListSerializer)
@@ -136,15 +137,16 @@ class InvitationViewSet(TakesNoQuery, ViewSet):
         return rendered(WithdrawnSerializer, invitations.withdraw(found, invitation_id, by=current_user(request)))
 
 
-class AuditViewSet(ViewSet):
+class AuditViewSet(StrictViewSet):
     """The changes of an organization's rights, rules, limits and settings, for its admins."""
 
-    @extend_schema(operation_id="organization_audit", parameters=[AuditQuery], responses=AuditListSerializer)
+    @extend_schema(operation_id="organization_audit", responses=AuditListSerializer)
     @needs(Scope.ADMINISTER)
+    @takes(AuditQuery)
     def list(self, request: Request, organization: str) -> Response:
         """List who changed what, when and from where."""
         found = find_administered(request, organization)
-        query: dict[str, Any] = dict(checked(AuditQuery, request.query_params))
+        query: dict[str, Any] = dict(self.query)
         cursor, limit = query.pop("cursor", None), query.pop("limit")
         page = page_of(AuditFilter(organization_id=found.pk, **query).apply(), cursor=cursor, limit=limit)
         return rendered(AuditListSerializer, page)

@@ -8,9 +8,9 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from cloudtrain_site.api import StrictSerializer, checked, rendered
+from cloudtrain_site.api import StrictSerializer, rendered, takes
+from cloudtrain_site.strict_views import StrictView
 from jobs.costs.metrics import summary
 
 
@@ -57,16 +57,17 @@ class ReplicateStatusSerializer(serializers.Serializer[Any]):
     error = serializers.CharField(allow_null=True)
 
 
-class Metrics(APIView):
+class Metrics(StrictView):
     """The metrics of the jobs that the user may see."""
 
-    @extend_schema(operation_id="metrics", parameters=[MetricsQuery], responses=MetricsSerializer)
+    @extend_schema(operation_id="metrics", responses=MetricsSerializer)
+    @takes(MetricsQuery)
     def get(self, request: Request) -> Response:
         """Show the number and cost of recent jobs."""
-        return rendered(MetricsSerializer, summary(request.user, **checked(MetricsQuery, request.query_params)))
+        return rendered(MetricsSerializer, summary(request.user, **self.query))
 
 
-class ReplicateStatus(APIView):
+class ReplicateStatus(StrictView):
     @extend_schema(operation_id="replicate_status", responses=ReplicateStatusSerializer)
     def get(self, request: Request) -> Response:
         """Show what Replicate's status page says."""

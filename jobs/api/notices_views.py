@@ -10,13 +10,13 @@ from rest_framework import exceptions, serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from cloudtrain_site.accounts.api_keys import organization_of_key
-from cloudtrain_site.api import StrictSerializer, UtcField, as_utc, checked, current_user, raises, rendered
+from cloudtrain_site.api import StrictSerializer, UtcField, as_utc, current_user, raises, rendered, takes
 from cloudtrain_site.notices.channels import Owner
 from cloudtrain_site.notices.deliveries import STATES, in_state
 from cloudtrain_site.notices.models import Delivery
+from cloudtrain_site.strict_views import StrictView
 from jobs.permissions import organizations_of, role_in
 from jobs.roles import Role
 
@@ -66,12 +66,13 @@ class DeliveryListSerializer(serializers.Serializer[Any]):
     next_cursor = serializers.IntegerField(allow_null=True)
 
 
-class Deliveries(APIView):
-    @extend_schema(operation_id="notices_deliveries", parameters=[DeliveriesQuery], responses=DeliveryListSerializer)
+class Deliveries(StrictView):
+    @extend_schema(operation_id="notices_deliveries", responses=DeliveryListSerializer)
     @raises(PermissionDenied)
+    @takes(DeliveriesQuery)
     def get(self, request: Request) -> Response:
         """List notice deliveries."""
-        query = checked(DeliveriesQuery, request.query_params)
+        query = self.query
         user = current_user(request)
         rows = in_state(_owner(user, query["organization"]).deliveries(), query["state"])
         if (bound := organization_of_key(user)) is not None:

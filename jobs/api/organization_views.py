@@ -9,13 +9,13 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import TakesNoQuery, checked, current_user, raises, rendered
+from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs.api.errors import field_errors
 from jobs.api.organization_serializers import (
     CloseBody,
@@ -53,7 +53,7 @@ def find_administered(request: Request, name: str) -> Organization:
     return organization
 
 
-class OrganizationViewSet(TakesNoQuery, ViewSet):
+class OrganizationViewSet(StrictViewSet):
     """The organizations that the asker belongs to."""
 
     lookup_url_kwarg = "organization"

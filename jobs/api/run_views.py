@@ -7,11 +7,11 @@ from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
-from cloudtrain_site.api import checked, current_user, raises, rendered
+from cloudtrain_site.api import current_user, raises, rendered, takes
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.throttles import LogReads
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs.api.run_serializers import CompareQuery, ComparisonSerializer, NextRunSerializer, TreeSerializer
 from jobs.queries import find_job
 from jobs.runs import prefill
@@ -19,7 +19,7 @@ from jobs.runs.compare import chosen_jobs, compare
 from jobs.runs.tree import tree_of
 
 
-class HasRuns(ViewSet):
+class HasRuns(StrictViewSet):
     """What the jobs' addresses say of the runs that were made from one."""
 
     @extend_schema(responses=TreeSerializer)
@@ -38,14 +38,13 @@ class HasRuns(ViewSet):
     )
     @raises(NotFound, Conflict)
     @action(detail=False, throttle_classes=[LogReads])
+    @takes(CompareQuery)
     def compare(self, request: Request) -> Response:
         """Compare two to five jobs.
 
         Their curves, what differs in their configs, cost, duration, and the last and the lowest loss.
         """
-        checked(CompareQuery, request.query_params)
-        jobs = chosen_jobs(request.user, request.query_params.getlist("id"))
-        return rendered(ComparisonSerializer, compare(jobs))
+        return rendered(ComparisonSerializer, compare(chosen_jobs(request.user, self.query["id"])))
 
     @extend_schema(responses=NextRunSerializer)
     @raises(Conflict)

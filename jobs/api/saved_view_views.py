@@ -9,14 +9,12 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.api_keys import organization_of_key
 from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import (
     StrictSerializer,
     SuccessField,
-    TakesNoQuery,
     UtcField,
     checked,
     current_user,
@@ -25,6 +23,7 @@ from cloudtrain_site.api import (
 )
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs.api.errors import field_errors
 from jobs.api.organization_views import find_organization
 from jobs.models import SavedView
@@ -78,7 +77,7 @@ class SavedViewBody(StrictSerializer):
         return parameters
 
 
-class SavedViewSet(TakesNoQuery, ViewSet):
+class SavedViewSet(StrictViewSet):
     """The saved views of the list of jobs."""
 
     @extend_schema(operation_id="saved_views_list", responses=SavedViewListSerializer)

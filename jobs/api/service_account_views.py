@@ -10,14 +10,12 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.api_keys import keys_of
 from cloudtrain_site.accounts.scopes import ByHand, needs
 from cloudtrain_site.api import (
     StrictSerializer,
     SuccessField,
-    TakesNoQuery,
     UtcField,
     checked,
     current_user,
@@ -27,6 +25,7 @@ from cloudtrain_site.api import (
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
 from cloudtrain_site.names import readable_name
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs.api.key_views import (
     MAX_LIFETIME_DAYS,
     KeyListSerializer,
@@ -80,7 +79,7 @@ class ServiceKeyBody(StrictSerializer):
     days = serializers.IntegerField(min_value=1, max_value=MAX_LIFETIME_DAYS, default=365)
 
 
-class ServiceAccountViewSet(TakesNoQuery, ViewSet):
+class ServiceAccountViewSet(StrictViewSet):
     @extend_schema(responses=ServiceAccountListSerializer)
     def list(self, request: Request, organization: str) -> Response:
         """List the service accounts."""
@@ -112,7 +111,7 @@ class ServiceAccountViewSet(TakesNoQuery, ViewSet):
         return rendered(RemovedServiceAccountSerializer, found)
 
 
-class ServiceKeyViewSet(TakesNoQuery, ViewSet):
+class ServiceKeyViewSet(StrictViewSet):
     permission_classes = [ByHand]
 
     @extend_schema(operation_id="service_account_keys_list", responses=KeyListSerializer)

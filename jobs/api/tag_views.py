@@ -5,19 +5,19 @@ from __future__ import annotations
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import TakesNoQuery, checked, current_user, raises, rendered
+from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs.api.errors import field_errors
 from jobs.api.organization_views import find_administered, find_organization
 from jobs.organizations.tags import add_tag, find_tag, remove_tag, rename_tag, tags_of
 from jobs.tags.serializers import RemovedTagSerializer, TagBody, TagDetailSerializer, TagListSerializer
 
 
-class TagViewSet(TakesNoQuery, ViewSet):
+class TagViewSet(StrictViewSet):
     """The tags of an organization."""
 
     @extend_schema(operation_id="tags_list", responses=TagListSerializer)

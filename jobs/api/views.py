@@ -11,16 +11,16 @@ from rest_framework.decorators import action
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import checked, current_user, raises, rendered
+from cloudtrain_site.api import checked, current_user, raises, rendered, takes
 from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.limits.throttles import LogReads, Syncs
 from cloudtrain_site.models import Scope
 from cloudtrain_site.states import Actor
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs import lifecycle
 from jobs.api.errors import ProviderUnavailable, field_errors
 from jobs.api.run_views import HasRuns
@@ -58,7 +58,7 @@ from jobs.tags.serializers import NoteBody, NoteSetSerializer, TagsBody, TagsSet
 from jobs.tags.tagging import set_tags, tags_by_job
 
 
-class CancelsJobs(ViewSet):
+class CancelsJobs(StrictViewSet):
     """The one verb that the jobs' and the queue's addresses share."""
 
     lookup_url_kwarg = "job_id"
@@ -80,12 +80,12 @@ class CancelsJobs(ViewSet):
 class JobViewSet(HasRuns, CancelsJobs):
     """The jobs that the asker may see."""
 
-    @extend_schema(operation_id="jobs_list", parameters=[JobListQuery], responses=JobListSerializer)
+    @extend_schema(operation_id="jobs_list", responses=JobListSerializer)
+    @takes(JobListQuery)
     def list(self, request: Request) -> Response:
         """List jobs."""
-        query = checked(JobListQuery, request.query_params)
-        sync = {"sync": _refresh_active(request.user)} if query["sync_active"] else {}
-        return rendered(JobListSerializer, {**_page(request.user, query), **sync})
+        sync = {"sync": _refresh_active(request.user)} if self.query["sync_active"] else {}
+        return rendered(JobListSerializer, {**_page(request.user, self.query), **sync})
 
     @extend_schema(responses=JobDetailSerializer)
     @raises(Conflict)
@@ -157,15 +157,15 @@ class JobViewSet(HasRuns, CancelsJobs):
         refresh.refresh_viewed(job, source=current_source())
         return rendered(InlineProgressSerializer, job)
 
-    @extend_schema(parameters=[LogQuery], responses=LogSerializer)
+    @extend_schema(responses=LogSerializer)
     @raises(Conflict, LimitReachedError)
     @action(detail=True)
     @method_decorator(gzip_page)
+    @takes(LogQuery)
     def logs(self, request: Request, job_id: str) -> Response:
         """Read a job's log."""
-        query = checked(LogQuery, request.query_params)
         job = find_job(request.user, job_id)
-        start, tail = query["since"], query.get("tail")
+        start, tail = self.query["since"], self.query.get("tail")
         if tail or not start:  # what follows a log costs little
             LogReads.count(request.user)
         refresh.refresh_viewed(job, source=current_source())
@@ -179,18 +179,18 @@ class JobViewSet(HasRuns, CancelsJobs):
         """List a job's history."""
         return rendered(JobHistorySerializer, {"events": find_job(request.user, job_id).events.all()})
 
-    @extend_schema(request=None, parameters=[SyncQuery], responses=DiscoverySerializer)
+    @extend_schema(request=None, responses=DiscoverySerializer)
     @raises(ProviderUnavailable)
     @action(methods=["post"], detail=False, throttle_classes=[Syncs])
     @needs(Scope.SUBMIT)
+    @takes(SyncQuery)
     def sync(self, request: Request) -> Response:
         """Find jobs that were created at a provider directly."""
         # It costs requests to the provider, and its failure is shown to all organizations.
         if not organizations_of(request.user, SUBMITTERS).exists():
             raise PermissionDenied("Only users who can submit jobs can discover jobs.")
-        query = checked(SyncQuery, request.query_params)
         try:
-            outcome = discover_at(query.get("provider"), limit=query["limit"], source=current_source())
+            outcome = discover_at(self.query.get("provider"), limit=self.query["limit"], source=current_source())
         except ProviderError as error:
             raise ProviderUnavailable(str(error)) from error
         return rendered(DiscoverySerializer, outcome)

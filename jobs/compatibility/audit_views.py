@@ -7,14 +7,13 @@ from typing import Any
 
 from django.db.models import Count, Max, Min, Q, QuerySet
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import MAX_OFFSET, StrictSerializer, as_utc, checked
+from cloudtrain_site.api import MAX_OFFSET, StrictSerializer, as_utc, takes
 from cloudtrain_site.audit.models import AuditRecord
 from cloudtrain_site.audit.queries import MAX_PAGE_SIZE, PAGE_SIZE, AuditFilter, actions_in, of_person
 from cloudtrain_site.compatibility.elsewhere import CompatibleView
@@ -59,12 +58,12 @@ class AuditView(CompatibleView):
 
 
 class Audit(AuditView):
-    @extend_schema(parameters=[AuditQuery])
     @needs(Scope.ADMINISTER)
+    @takes(AuditQuery)
     def get(self, request: Request) -> Response:
         """List who changed what."""
         found = self.records(request.user)
-        query = checked(AuditQuery, request.query_params)
+        query = self.query
         chosen = AuditFilter(
             action=query.get("event_type", ""),
             subject_kind=query.get("target_type", ""),
@@ -78,22 +77,22 @@ class Audit(AuditView):
 
 
 class AuditOfUser(AuditView):
-    @extend_schema(parameters=[PageQuery])
     @needs(Scope.ADMINISTER)
+    @takes(PageQuery)
     def get(self, request: Request, user_id: int) -> Response:
         """List what a person changed, and what was changed about them."""
         found = self.records(request.user)
         if not is_superuser(request.user):  # Superusers see the records of people who are gone, too.
             find_person(request.user, user_id)
-        return _page(found & of_person(user_id), checked(PageQuery, request.query_params))
+        return _page(found & of_person(user_id), self.query)
 
 
 class AuditOfSecurity(AuditView):
-    @extend_schema(parameters=[PageQuery])
     @needs(Scope.ADMINISTER)
+    @takes(PageQuery)
     def get(self, request: Request) -> Response:
         """List changes of people, members, keys and single sign-on."""
-        return _page(self.records(request.user).filter(SECURITY), checked(PageQuery, request.query_params))
+        return _page(self.records(request.user).filter(SECURITY), self.query)
 
 
 class AuditStats(AuditView):

@@ -19,6 +19,7 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 
 from cloudtrain_site.accounts.key_authentication import KeyAuthentication
+from cloudtrain_site.api import StrictSerializer, checked
 from cloudtrain_site.correlation_ids import get_correlation_id, set_correlation_id
 from cloudtrain_site.events.stream import LIFETIME_SECONDS, NotServedHere, refusal
 from cloudtrain_site.limits import streams
@@ -117,6 +118,7 @@ def _admit(request: HttpRequest, job_id: str) -> tuple[Follower, int]:
         job = find_job(user, job_id)
     except Http404:
         raise exceptions.NotFound from None
+    checked(StrictSerializer, request.GET)
     LogReads.count(user)
     return Follower(user, keyed[1] if keyed else None, job.pk, user.pk), streams.open_elsewhere(user.pk)
 

@@ -6,15 +6,15 @@ from collections import Counter
 from datetime import date, timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db.models import Count, Q, Sum
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
 from prometheus_client import generate_latest
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from cloudtrain_site.api import StrictSerializer, checked, current_user
+from cloudtrain_site.api import StrictSerializer, current_user, takes
 from cloudtrain_site.compatibility.elsewhere import CompatibleView
 from cloudtrain_site.monitoring import health
 from cloudtrain_site.monitoring.prometheus import Scrape
@@ -68,10 +68,10 @@ class PrometheusInfo(CompatibleView):
 
 
 class MetricsCosts(CompatibleView):
-    @extend_schema(parameters=[PeriodQuery])
+    @takes(PeriodQuery)
     def get(self, request: Request) -> Response:
         """Sum up what was spent."""
-        spending = _spending(request)
+        spending = _spending(current_user(request), DAYS[self.query["period"]])
         by_provider = _by(spending, "provider")
         kinds = Counter[str]()
         for provider, amount in by_provider.items():
@@ -89,10 +89,10 @@ class MetricsCosts(CompatibleView):
 
 
 class MetricsUsage(CompatibleView):
-    @extend_schema(parameters=[PeriodQuery])
+    @takes(PeriodQuery)
     def get(self, request: Request) -> Response:
         """Count the jobs of a period, and the hours that they ran."""
-        since = timezone.now() - timedelta(days=_days(request))
+        since = timezone.now() - timedelta(days=DAYS[self.query["period"]])
         # Ids begin with the time, and are in an index.
         jobs = counted_jobs(request.user).filter(pk__gte=first_id_at(since)).order_by()
         ended = jobs.aggregate(
@@ -105,13 +105,9 @@ class MetricsUsage(CompatibleView):
         return Response({"gpu": {"total_hours": sum(hours.values()), "by_type": hours}, "jobs": ended})
 
 
-def _days(request: Request) -> int:
-    return DAYS[checked(PeriodQuery, request.query_params)["period"]]
-
-
-def _spending(request: Request) -> Spending:
+def _spending(user: User, days: int) -> Spending:
     today: date = timezone.now().date()
-    return Spending(current_user(request), today - timedelta(days=_days(request) - 1), today)
+    return Spending(user, today - timedelta(days=days - 1), today)
 
 
 def _by(spending: Spending, group: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import StrictSerializer, as_utc, checked, current_user, raises
+from cloudtrain_site.api import StrictSerializer, as_utc, checked, current_user, raises, takes
 from cloudtrain_site.compatibility.elsewhere import CompatibleView, NotHereError
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
@@ -50,11 +50,11 @@ class OrganizationBody(StrictSerializer):
 
 
 class Organizations(CompatibleView):
-    @extend_schema(parameters=[OrganizationsQuery])
+    @takes(OrganizationsQuery)
     def get(self, request: Request) -> Response:
         """List the asker's organizations."""
         found = organizations_of(request.user).order_by("name")
-        if not checked(OrganizationsQuery, request.query_params)["include_inactive"]:
+        if not self.query["include_inactive"]:
             found = found.filter(closed_at=None)
         return Response({"organizations": [_shown(one) for one in found]})
 

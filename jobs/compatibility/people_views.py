@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import MAX_OFFSET, StrictSerializer, as_utc, checked, current_user, raises
+from cloudtrain_site.api import MAX_OFFSET, StrictSerializer, as_utc, checked, current_user, raises, takes
 from cloudtrain_site.compatibility.elsewhere import CompatibleView, NotHereError
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.database.unit_of_work import unit_of_work
@@ -65,11 +65,11 @@ class LevelBody(StrictSerializer):
 
 
 class People(CompatibleView):
-    @extend_schema(parameters=[PeopleQuery])
     @needs(Scope.ADMINISTER)
+    @takes(PeopleQuery)
     def get(self, request: Request) -> Response:
         """List the people of one's organizations; for superusers all."""
-        query = checked(PeopleQuery, request.query_params)
+        query = self.query
         people = _people(request.user).order_by("pk")
         if not query["include_inactive"]:
             people = people.filter(is_active=True)

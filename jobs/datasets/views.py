@@ -10,14 +10,14 @@ from rest_framework import exceptions
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import checked, current_user, raises, rendered
+from cloudtrain_site.api import checked, current_user, raises, rendered, takes
 from cloudtrain_site.archives import ArchiveError
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.models import Scope
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs.datasets import store
 from jobs.datasets.serializers import (
     RemovedUploadSerializer,
@@ -31,7 +31,7 @@ from jobs.limits import check_uploads
 from jobs.permissions import choose_organization
 
 
-class UploadViewSet(ViewSet):
+class UploadViewSet(StrictViewSet):
     """One's own datasets, new ones, and those of the asker's organizations."""
 
     lookup_url_kwarg = "upload_id"
@@ -55,12 +55,12 @@ class UploadViewSet(ViewSet):
         self.handler.discard()
         return super().finalize_response(request, response, *args, **kwargs)
 
-    @extend_schema(operation_id="uploads_list", parameters=[UploadListQuery], responses=UploadListSerializer)
+    @extend_schema(operation_id="uploads_list", responses=UploadListSerializer)
+    @takes(UploadListQuery)
     def list(self, request: Request) -> Response:
         """List your own datasets."""
-        query = checked(UploadListQuery, request.query_params)
-        own, first = store.own_uploads(request.user), query["offset"]
-        return rendered(UploadListSerializer, {"uploads": own[first : first + query["limit"]], "total": own.count()})
+        own, first, limit = store.own_uploads(request.user), self.query["offset"], self.query["limit"]
+        return rendered(UploadListSerializer, {"uploads": own[first : first + limit], "total": own.count()})
 
     @extend_schema(request={"multipart/form-data": UploadBody}, responses={201: UploadDetailSerializer})
     @raises(LimitReachedError)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
+from cloudtrain_site.strict_views import StrictView
 from jobs.models import Job
 from jobs.outputs import keeping
 from jobs.outputs.serializers import KeepingSerializer
 from jobs.queries import find_job, find_own_job
 
 
-class OutputPin(APIView):
+class OutputPin(StrictView):
     """The pin of a job's files."""
 
     @extend_schema(operation_id="outputs_keeping", responses=KeepingSerializer)

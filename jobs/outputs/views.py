@@ -13,10 +13,10 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import exceptions, status
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from cloudtrain_site.api import checked, raises
+from cloudtrain_site.api import raises, takes
 from cloudtrain_site.errors import Conflict, ExpectedError, error_body
+from cloudtrain_site.strict_views import StrictView
 from jobs.models import Job
 from jobs.outputs import serving, thumbnails
 from jobs.outputs.archive import zip_of
@@ -46,11 +46,12 @@ class RangeNotSatisfiable(exceptions.APIException):
     default_code = "range_not_satisfiable"
 
 
-class OutputList(APIView):
+class OutputList(StrictView):
     """The files that a training wrote."""
 
-    @extend_schema(operation_id="outputs_list", parameters=[FolderQuery], responses=OutputListSerializer)
+    @extend_schema(operation_id="outputs_list", responses=OutputListSerializer)
     @raises(Conflict)
+    @takes(FolderQuery)
     def get(self, request: Request, job_id: str) -> Response:
         """List a job's output files.
 
@@ -58,19 +59,18 @@ class OutputList(APIView):
         """
         job = find_job(request.user, job_id)
         try:
-            listing = listing_of(job, checked(FolderQuery, request.query_params)["path"])
+            listing = listing_of(job, self.query["path"])
         except NotFoundError as error:
             raise Http404 from error
         # Plain: a serializer takes a second for 20,000 files.
         return Response({"outputs": [_described(file) for file in listing.files], "complete": listing.complete})
 
 
-class OutputContent(APIView):
+class OutputContent(StrictView):
     """One of those files."""
 
     @extend_schema(
         operation_id="outputs_retrieve",
-        parameters=[FileQuery],
         responses={
             (200, "application/octet-stream"): OpenApiTypes.BINARY,
             (206, "application/octet-stream"): OpenApiTypes.BINARY,
@@ -78,13 +78,14 @@ class OutputContent(APIView):
         },
     )
     @raises(Conflict, ThumbnailNotMadeError, RangeNotSatisfiable)
+    @takes(FileQuery)
     def get(self, request: Request, job_id: str, path: str) -> HttpResponseBase:
         """Download an output file, or a part of it.
 
         Pictures and videos of the usual kinds show in a browser; everything else is a download.
         """
         job = find_job(request.user, job_id)
-        width = checked(FileQuery, request.query_params).get("thumbnail")
+        width = self.query.get("thumbnail")
         folder = _folder(job)
         try:
             if width:
@@ -98,19 +99,19 @@ class OutputContent(APIView):
             return Response(body, status=RangeNotSatisfiable.status_code, headers=headers)
 
 
-class OutputArchive(APIView):
+class OutputArchive(StrictView):
     """A folder of them."""
 
     @extend_schema(
         operation_id="outputs_archive",
-        parameters=[FolderQuery],
         responses={(200, "application/zip"): OpenApiTypes.BINARY},
     )
     @raises(Conflict)
+    @takes(FolderQuery)
     def get(self, request: Request, job_id: str) -> HttpResponseBase:
         """Download a folder of a job's output as a zip file."""
         job = find_job(request.user, job_id)
-        below = checked(FolderQuery, request.query_params)["path"].strip("/")
+        below = self.query["path"].strip("/")
         folder = _folder(job)
         try:
             files = list(folder.files(below))

@@ -12,13 +12,13 @@ from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.preferences import time_zones
 from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import StrictSerializer, SuccessField, UtcField, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs.models import Organization
 from jobs.permissions import is_superuser, organizations_of, role_in
 from jobs.roles import Role
@@ -109,7 +109,7 @@ class RemovedSerializer(serializers.Serializer[Any]):
     id = serializers.IntegerField()
 
 
-class BudgetViewSet(ViewSet):
+class BudgetViewSet(StrictViewSet):
     """The budgets of the site, of organizations and of their people."""
 
     lookup_url_kwarg = "budget_id"

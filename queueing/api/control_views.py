@@ -9,14 +9,14 @@ from rest_framework.decorators import action
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import checked, rendered
+from cloudtrain_site.api import checked, rendered, takes
 from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.models import Scope
 from cloudtrain_site.states import Actor
+from cloudtrain_site.strict_views import StrictViewSet
 from jobs.models import Organization
 from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
 from jobs.roles import MANAGERS
@@ -33,7 +33,7 @@ from queueing.models import QueueEntry
 from queueing.operations import GENERAL, ChangedBy, LimitError, clean_up, may_limit, may_run_queue
 
 
-class QueueControlViewSet(ViewSet):
+class QueueControlViewSet(StrictViewSet):
     """The controls of the whole queue."""
 
     @extend_schema(responses=LimitsSerializer)
@@ -74,21 +74,21 @@ class QueueControlViewSet(ViewSet):
         passes.request_pass()
         return rendered(RequestedPassSerializer, {"message": "Eligible jobs start in a moment."})
 
-    @extend_schema(request=None, parameters=[CleanupQuery], responses=CleanedSerializer)
+    @extend_schema(request=None, responses=CleanedSerializer)
     @action(methods=["post"], detail=False)
     @needs(Scope.ADMINISTER)
+    @takes(CleanupQuery)
     def cleanup(self, request: Request) -> Response:
         """Remove old finished entries.
 
         Their jobs and their history stay.
         """
-        query = checked(CleanupQuery, request.query_params)
         if not manages_anything(request.user):
             raise PermissionDenied("Only leads and admins can clean up the queue.")
         entries = QueueEntry.objects.all()
         if not is_superuser(request.user):
             entries = entries.filter(organization__in=organizations_of(request.user, MANAGERS))
-        return rendered(CleanedSerializer, {"deleted": clean_up(entries, query["days"])})
+        return rendered(CleanedSerializer, {"deleted": clean_up(entries, self.query["days"])})
 
     @extend_schema(request=None, responses=LimitsSerializer)
     @action(methods=["post"], detail=False)

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import checked, current_user, raises, rendered
+from cloudtrain_site.api import checked, current_user, raises, rendered, takes
 from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
@@ -47,14 +47,14 @@ from queueing.waiting.order import QueueOrder
 class QueueViewSet(CancelsJobs):
     """Live entries of the queue."""
 
-    @extend_schema(parameters=[QueueQuery], responses=QueueSerializer)
+    @extend_schema(responses=QueueSerializer)
+    @takes(QueueQuery)
     def list(self, request: Request) -> Response:
         """List running and waiting jobs."""
-        query = checked(QueueQuery, request.query_params)
         entries = visible_entries(request.user)
-        if query["status"]:
-            entries = entries.filter(status__in=query["status"])
-        shown = with_facts(list(entries[: query["limit"]]), request.user)
+        if self.query["status"]:
+            entries = entries.filter(status__in=self.query["status"])
+        shown = with_facts(list(entries[: self.query["limit"]]), request.user)
         depth = entries.filter(status__in=WAITING).count()
         running = entries.filter(status__in=TAKES_SLOT).count()
         return rendered(QueueSerializer, {"entries": shown, "depth": depth, "running": running})

@@ -11,7 +11,6 @@ from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import checked, current_user, raises, rendered
@@ -19,6 +18,7 @@ from cloudtrain_site.compatibility.elsewhere import SIMPLETUNER, NotHereError
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
+from cloudtrain_site.strict_views import StrictView
 from jobs.api.config_serializers import HardwareInfoSerializer, ProviderSettingsBody
 from jobs.costs.prices import rates_of
 from jobs.models import ProviderConfig
@@ -74,7 +74,7 @@ class ProviderConfigSerializer(serializers.Serializer[Any]):
     config = ProviderFiguresSerializer()
 
 
-class ProviderConfigView(APIView):
+class ProviderConfigView(StrictView):
     schema_tag = SIMPLETUNER
 
     @extend_schema(operation_id="provider_config", responses=ProviderConfigSerializer)

@@ -11,7 +11,8 @@ from django.db import IntegrityError
 from django.test import Client
 from rest_framework.exceptions import PermissionDenied
 
-from cloudtrain_site.accounts.scopes import ByHand, check_scope, handler_of, needed_scope
+from cloudtrain_site.accounts.scopes import ByHand, check_scope, needed_scope
+from cloudtrain_site.api import handler_of
 from cloudtrain_site.models import ApiKey, Scope
 from tests.api_operations import Operation, operations
 from tests.web import body_of
