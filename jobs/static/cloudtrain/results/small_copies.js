@@ -8,15 +8,11 @@ function askAgain(image) {
   const tries = Number(image.dataset.tries ?? 0);
   if (!image.src.includes("thumbnail=") || tries >= MAX_RETRIES) return;
   image.dataset.tries = String(tries + 1);
-  const address = new URL(image.src);
-  address.searchParams.delete("again");
-  const asked = address.toString();
+  const asked = image.src;
   setTimeout(
     () => {
-      const now = new URL(image.src);
-      now.searchParams.delete("again");
       // It may show another picture by now.
-      if (now.toString() === asked) image.src = asked;
+      if (image.src === asked) image.src = asked;
     },
     FIRST_RETRY_MS * 2 ** tries,
   );
