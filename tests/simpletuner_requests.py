@@ -187,7 +187,7 @@ NOTICES = [
     Sent("webhooks create", "POST", "/api/webhooks", {"name": "w", "url": WEBHOOK, "enabled": True,
          "events": ["job_failed"]}, {"webhook.id": int, "webhook.secret": str}, 201, "alice",
          {"webhook": "webhook.id"}),
-    not_here("webhooks create", "POST", "/api/webhooks", "made here", {"name": "w", "url": WEBHOOK,
+    not_here("webhooks create", "POST", "/api/webhooks", "leave it out", {"name": "w", "url": WEBHOOK,
          "secret": "s"}, "alice"),
     Sent("webhooks create", "POST", "/api/webhooks", {"name": "w", "url": "http://127.0.0.1/"},
          {"errors": dict}, 400, "alice"),

@@ -109,7 +109,7 @@ def test_a_dry_run_says_when_it_would_start(as_alice: APIClient, alice: User, ma
 
 def test_a_dry_run_warns_as_a_submission_does(as_alice: APIClient) -> None:
     (warning,) = as_alice.post(URL, {"config": {"seed": 1}, "dry_run": True}).json()["warnings"]
-    assert warning == "Neither time nor cost can be estimated: max_train_steps is not given."
+    assert warning == "Time and cost can't be estimated: max_train_steps is not set."
 
 
 BAD_BODIES: list[tuple[dict[str, Any], str]] = [
