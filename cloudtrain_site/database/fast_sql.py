@@ -41,6 +41,8 @@ PLAIN_OF_POSTGRESQL: Mapping[type, tuple[type, ...]] = {
     models.DateField: (date,),
     models.DateTimeField: (datetime,),
 }
+#: What stores the row's own value, but for `auto_now`.
+KEEPING = (models.Field.pre_save, models.DateField.pre_save, models.DateTimeField.pre_save)
 #: The texts of these types need no quotes in an array.
 UNQUOTED = {int, float, bool, Decimal, date, datetime, type(None)}
 #: Of these the rows of one statement have few values, which are converted once each.
@@ -171,8 +173,10 @@ def _values(rows: Sequence[Any], field: Any, connection: BaseDatabaseWrapper) ->
     """Return what is stored of the field, of each row."""
     values = list(map(attrgetter(field.attname), rows))
     plain = PLAIN_OF_POSTGRESQL if connection.vendor == "postgresql" else PLAIN
-    # `auto_now` sets a value in a row as it is stored.
-    is_own = not getattr(field, "auto_now", False) and not getattr(field, "auto_now_add", False)
+    # `auto_now` sets a value in a row as it is stored, and a field of our own may.
+    is_own = type(field).pre_save in KEEPING and not (
+        getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False)
+    )
     if is_own and set(map(type, values)) <= {*plain.get(type(field), ()), type(None)}:
         return values
     if is_own and type(field) is models.DecimalField and set(map(type, values)) <= {Decimal, type(None)}:
