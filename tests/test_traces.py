@@ -13,6 +13,7 @@ import httpx
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
+from django.db import connections
 from django_q import signals as task_signals
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -91,6 +92,7 @@ def collector() -> Iterator[Collector]:
 def trace_to(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Begin to trace to an address, as a process does that starts with it."""
     monkeypatch.setenv(exporting.DELAY_VARIABLE, "50")
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)  # as the fixture web_server does
 
     def begin(url: str) -> None:
         monkeypatch.setenv(spans.ENDPOINT, url)
