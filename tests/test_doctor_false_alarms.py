@@ -91,6 +91,12 @@ def test_one_with_jobs_of_all_kinds(settings: Any, add_provider: Any) -> None:
     assert {one.status for one in money_in_flight()} == {Status.OK}
 
 
+def test_one_whose_cluster_was_added_a_moment_ago(add_provider: Any) -> None:
+    add_provider(ClusterProvider())
+    assert "clusters" not in found()
+    assert "not checked" in examine("clusters").findings[0].message
+
+
 def test_one_with_a_cluster_that_was_looked_at(add_provider: Any) -> None:
     cluster = ClusterProvider()
     add_provider(cluster)

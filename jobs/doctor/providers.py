@@ -114,7 +114,11 @@ def _of_cluster(report: InstanceReport) -> Iterator[Finding]:
     look = f"{COMMAND} machines"
     if report.problem:
         yield bad(report.problem, _remedy(report.name))
-    elif report.seen_at is None or report.is_stale:
+    elif report.seen_at is None:
+        # Not a fault: a site that has just started. That the background runs is another check's question.
+        yield skipped(f"The background has not checked {report.label} yet.")
+        return
+    elif report.is_stale:
         yield warn(f"{report.label} has not been checked recently.", f"{COMMAND} background")
     for profile, why in report.unrunnable.items():
         yield warn(f"{report.label} can never run {profile}: {why}", f"hardware.{profile} of providers.{report.name}")
