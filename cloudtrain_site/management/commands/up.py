@@ -20,6 +20,7 @@ from django.db import connection
 
 from cloudtrain_site.accounts.first_link import LIFETIME_MINUTES, make_first_link
 from cloudtrain_site.conf.data_folder import close_to_others, make_private_file
+from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.conf.places import COMMAND, IS_INSTALLED
 from cloudtrain_site.conf.web_processes import PROCESSES_HELP, processes_of
 from cloudtrain_site.conf.web_processes import VARIABLE as WEB_PROCESSES
@@ -83,6 +84,10 @@ class Command(BaseCommand):
             load_web()
             code_fingerprint()  # of what is loaded: a process that is forked later may find newer files
             status = preparing.wait()
+        except ConfigurationError:
+            # On a full disk both fail: then what is said is about the database, whichever is first.
+            if not (status := preparing.wait()):
+                raise
         finally:
             kill_group(preparing.pid)
         if status:
