@@ -178,7 +178,7 @@ def test_a_changed_file_is_not_taken_for_ours(submit: Submit, upload: DatasetUpl
     job = submit(upload)
     transfers.run()
     assert state(job) == (JobStatus.UPLOADING, EntryStatus.PENDING)
-    assert "not the one that was sent" in QueueEntry.objects.get().last_error
+    assert "is not the dataset that was sent" in QueueEntry.objects.get().last_error
 
 
 @pytest.fixture
