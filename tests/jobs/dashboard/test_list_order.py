@@ -161,7 +161,9 @@ def plans_of(ask: Callable[[], object]) -> list[str]:
     plans = []
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+            cursor.execute(
+                "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off"
+            )
         for sql in lists:
             cursor.execute(f"{text} {sql}")
             plans.append("; ".join(line[-1] for line in cursor.fetchall()))
