@@ -153,4 +153,4 @@ def test_what_others_decide_shows_at_once_and_loses_nothing_that_was_typed(
 
     for request in waiting[1:]:
         assert decisions.reject(request, user=carol, source=Source.API, notes="no")
-    expect(listed.get_by_role("link", name="1 approval pending")).to_be_visible()
+    expect(listed.get_by_role("link", name="Approvals 1 to decide")).to_be_visible()

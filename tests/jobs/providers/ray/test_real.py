@@ -253,7 +253,7 @@ def test_a_head_that_forgot_its_jobs_lost_them_and_says_so(monkeypatch: pytest.M
     try:
         ray.start_head()
         cluster = on(ray)
-        assert "start Ray with RAY_AUTH_MODE=token" in asyncio.run(cluster.provider.validate())
+        assert "Start Ray with RAY_AUTH_MODE=token" in asyncio.run(cluster.provider.validate())
         _, lost = killed_head(ray, cluster)
         with pytest.raises(ProviderError, match="could not be reached"):
             asyncio.run(cluster.provider.fetch([lost]))
