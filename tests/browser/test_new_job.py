@@ -366,3 +366,16 @@ def test_what_is_typed_and_chosen_before_the_script_runs_is_kept(
     job = Job.objects.get()
     assert (job.config_name, job.dataset is not None, tags_by_job([job])[job.pk]) == ("early", True, ["ablation"])
     expect(page.get_by_role("list", name="Tags")).to_have_text("ablation")
+
+
+def test_an_example_that_was_chosen_before_the_script_ran_is_taken(browse: Browse, alice: User) -> None:
+    held: list[Route] = []
+    page = browse(alice)
+    page.route("**/new_job*.js", lambda route: held.append(route))
+    page.goto("/jobs/new", wait_until="commit")
+    page.get_by_label("Start from").select_option(index=1)
+    expect(page.get_by_role("button", name="Submit the job")).to_be_disabled()
+    held[0].continue_()
+    expect(text_of(page)).not_to_have_value("")
+    page.get_by_role("button", name="Submit the job").click()
+    page.wait_for_url(re.compile("/jobs/[0-9a-z]{26}"))

@@ -19,10 +19,13 @@ export const storedName = () => (select.value.startsWith(STORED) ? select.value.
 export function startFrom(of, changed) {
   editors = of;
   showChoices();
-  select.addEventListener("change", async () => {
+  const begin = async () => {
     await choose();
     changed();
-  });
+  };
+  select.addEventListener("change", begin);
+  // Somebody chose before this script ran.
+  if (select.value && !editors.config.text()) begin();
   find("copy-stored").addEventListener("click", () => {
     own = stored.config;
     nameIt(storedName());
