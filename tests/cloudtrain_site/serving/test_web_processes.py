@@ -82,7 +82,10 @@ def site(tmp_path_factory: pytest.TempPathFactory, migrated: Stack) -> Iterator[
         site.make_people()
         limits = {"CLOUDTRAIN_LIMIT_STREAMS": str(LIMIT), "CLOUDTRAIN_LIMIT_PREVIEWS_PER_MINUTE": str(LIMIT)}
         command = ("-m", "cloudtrain_site.web", "--port", str(site.port), "--processes", "2")
+        # Under nohup the tests ignore it, and the stack would inherit that.
+        inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
         site.up = site.start(*command, **limits)
+        signal.signal(signal.SIGHUP, inherited)
         wait_until_both_answer(site)
         try:
             yield site
