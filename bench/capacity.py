@@ -21,10 +21,11 @@ from bench.stack import percentile, shown
 POLL_SECONDS = 30.0
 #: Somebody who looks at the site: an open event stream, and a page of the list every ten seconds.
 READS_A_SECOND = 0.1
-#: So long may one request of a hundred take, and so full may the background be: then its peaks pass within a minute.
+#: The slowest request of a hundred may take this long.
 MOST_MS = 300.0
+#: The background may be busy for this share of the time: then it has worked off a peak within a minute.
 FULL = 0.8
-#: SQLite has one writer. A job writes so often from submission to end, without what it costs (each minute).
+#: SQLite has one writer. A job causes this many writes from submission to end, beside those of its cost each minute.
 WRITES_A_JOB = 12
 SIMULATED_SECONDS = 120.0
 FACTORS = (1, 10, 100)

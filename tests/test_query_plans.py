@@ -28,12 +28,12 @@ LARGE = {
     *("approvals_approvalrequest", "approvals_requirement", "approvals_decision", "queueing_queueentry"),
     *("cloudtrain_site_auditrecord", "notices_notice", "notices_delivery"),
 }
-#: Of the few rows that are not over.
+#: Partial indexes, which have the few rows that are still active.
 SMALL_INDEXES = {
     *("account_holding", "entry_holds_slot", "entry_lane", "job_list_going", "job_open", "job_open_by_submitter"),
     "request_deadline",
 }
-#: What is about all rows, by a part of the statement, with the reason.
+#: Statements that may read a whole table: a part of each, and why it may.
 ABOUT_ALL = {
     'COUNT("jobs_job"."id") AS "pk__count", (CAST(SUM': "Prometheus' figures of all time, on SQLite",
     'SUM("jobs_job"."cost_usd") AS "cost_usd__sum"': "Prometheus' figures of all time",

@@ -87,7 +87,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Account:
-    """What is kept of one job, as JobAccount has it; here too an object of a model would take longer to make."""
+    """A job's row of JobAccount. No model, for the reason of `Entry`: an object of one takes longer to make."""
 
     job_id: str
     organization_id: int | None = None

@@ -16,7 +16,7 @@ from cloudtrain_site.database.folding import folded
 from jobs.finding.name_index import named
 from jobs.models import Job
 
-#: So many are found by their ids; of more, the list is walked in its order until its page is full.
+#: Up to this many matches are found by their ids. With more, the list is walked in its order until a page is full.
 MOST_IDS = 5000
 #: As a time in the alphabet of ULIDs; anything else is no beginning of an id.
 ID_BEGINS = re.compile("[0-7][0-9a-hjkmnp-tv-z]{0,25}")

@@ -89,7 +89,7 @@ class Stack:
         return {pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _has(pid, marked)}
 
     def named(self, name: str) -> set[int]:
-        """Those that go by this name, such as `background`: forked ones have the command line of their first parent."""
+        """The processes with this name, such as `background`. A forked one has its parent's command line, but its own name."""
         return {pid for pid in self.pids() if _name(pid) == name}
 
     def workers(self, state: str = "*") -> set[int]:

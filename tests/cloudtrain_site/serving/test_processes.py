@@ -13,9 +13,9 @@ from tests.web import wait_until
 
 #: Starts a child that ignores SIGTERM, says its number, and waits as stubbornly.
 STUBBORN = (
-    "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-    "open(sys.argv[1], 'w').write(str(child.pid)); time.sleep(600)"
+    "import signal, subprocess, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "child = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])\n"
+    "open(sys.argv[1], 'w').write(str(child.pid)); signal.pause()"
 )
 
 
@@ -38,7 +38,7 @@ def number_in(path: str) -> int:
 
 
 def test_one_that_ends_when_asked_is_not_killed() -> None:
-    process = start([sys.executable, "-c", "import time; time.sleep(600)"])
+    process = start([sys.executable, "-c", "import signal; signal.pause()"])
     assert stop(process, grace_seconds=10)
     assert process.returncode == -signal.SIGTERM
 
