@@ -12,7 +12,7 @@ from approvals.reviewers import who_decides
 from approvals.rules.backtest import BackTest, HeldJob
 from cloudtrain_site.api import StrictSerializer
 from cloudtrain_site.names import readable_name
-from jobs.api.serializers import DollarsField, SubmitBody
+from jobs.api.submission_serializers import DollarsField, SubmitBody
 from jobs.roles import Role
 from jobs.statuses import FuseAction
 

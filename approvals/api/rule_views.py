@@ -33,7 +33,7 @@ from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.limits.throttles import Previews
 from cloudtrain_site.models import Scope
 from cloudtrain_site.strict_views import StrictViewSet
-from jobs.api.serializers import SubmitQuery
+from jobs.api.submission_serializers import SubmitQuery
 from jobs.models import Organization
 from jobs.permissions import AnyUser, organizations_of, visible_jobs
 

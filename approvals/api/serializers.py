@@ -15,7 +15,8 @@ from approvals.review import MAX_BULK_DECISIONS, REASON_NEEDED, Answer
 from approvals.reviewers import who_decides
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import BeginningField, OptionalTextField, StrictSerializer, SuccessField, UtcField
-from jobs.api.serializers import DollarsField, RangeSerializer
+from jobs.api.serializers import RangeSerializer
+from jobs.api.submission_serializers import DollarsField
 from jobs.models import JobEvent
 
 

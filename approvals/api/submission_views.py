@@ -31,7 +31,8 @@ from cloudtrain_site.limits.throttles import Previews
 from cloudtrain_site.models import Scope
 from cloudtrain_site.strict_views import StrictViewSet
 from jobs.api.run_serializers import ChangesSerializer
-from jobs.api.serializers import FindingSerializer, RangeSerializer, SubmitBody, SubmitQuery
+from jobs.api.serializers import FindingSerializer, RangeSerializer
+from jobs.api.submission_serializers import SubmitBody, SubmitQuery
 from jobs.queries import find_own_job
 from jobs.statuses import JobStatus
 from jobs.validators import NAME_LIMIT

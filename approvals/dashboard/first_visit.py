@@ -25,7 +25,7 @@ from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.errors import sentences_of
 from cloudtrain_site.limits import brakes
 from cloudtrain_site.states import Source
-from jobs.api.serializers import SubmitBody
+from jobs.api.submission_serializers import SubmitBody
 from jobs.configs.examples import EXAMPLES
 from jobs.dashboard.invitation_views import NewAccountForm
 from jobs.models import Organization

@@ -17,7 +17,7 @@ from approvals.submissions import read_submission
 from cloudtrain_site.api import MAX_JSON_DEPTH, TOO_DEEP, checked, current_user, is_deeper_than
 from cloudtrain_site.errors import sentences_of
 from cloudtrain_site.states import Source
-from jobs.api.serializers import SubmitBody, SubmitQuery
+from jobs.api.submission_serializers import SubmitBody, SubmitQuery
 from jobs.configs.conversion import ConversionError, notation_of, read_as
 from jobs.configs.exact import written
 from jobs.configs.examples import EXAMPLES

@@ -11,7 +11,8 @@ from rest_framework import serializers
 
 from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField
 from cloudtrain_site.redaction import mask_secrets
-from jobs.api.serializers import ConfigField, FindingSerializer, ProviderField, keepable
+from jobs.api.serializers import FindingSerializer, ProviderField
+from jobs.api.submission_serializers import ConfigField, keepable
 from jobs.costs.prices import rates_of, setter_of
 from jobs.models import ClusterLook, ProviderConfig, TrainingConfig
 from jobs.models.provider import HIGHEST_PRICE_PER_SECOND

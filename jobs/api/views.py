@@ -29,8 +29,6 @@ from jobs.api.serializers import (
     ChangedJobSerializer,
     DeletedJobSerializer,
     DiscoverySerializer,
-    FuseBody,
-    FuseSetSerializer,
     InlineProgressSerializer,
     JobDetailSerializer,
     JobHistorySerializer,
@@ -41,6 +39,7 @@ from jobs.api.serializers import (
     SyncQuery,
     with_facets,
 )
+from jobs.api.submission_serializers import FuseBody, FuseSetSerializer
 from jobs.finding.orders import NEWEST
 from jobs.finding.pages import MOST_COUNTED, found_for
 from jobs.fuses.fuse import ask_for_more, set_fuse

@@ -89,7 +89,7 @@ class Stack:
         return {pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _has(pid, marked)}
 
     def named(self, name: str) -> set[int]:
-        """The processes with this name, such as `background`. A forked one has its parent's command line, but its own name."""
+        """The processes with this name, such as `background`. A forked one has its parent's command line."""
         return {pid for pid in self.pids() if _name(pid) == name}
 
     def workers(self, state: str = "*") -> set[int]:

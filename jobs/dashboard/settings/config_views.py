@@ -12,7 +12,7 @@ from rest_framework import exceptions, serializers
 
 from cloudtrain_site.api import MAX_JSON_DEPTH, TOO_DEEP, is_deeper_than
 from cloudtrain_site.database.unit_of_work import unit_of_work
-from jobs.api.serializers import ConfigField, keepable
+from jobs.api.submission_serializers import ConfigField, keepable
 from jobs.configs.known_keys import Finding
 from jobs.configs.store import MaskedError, remove_config, store_config
 from jobs.dashboard.form_pages import StaleError, stamp_of
