@@ -14,12 +14,12 @@ from typing import Any
 
 from django.db.models import CASCADE, Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs.maintenance import remove_files
 from jobs.models import Job, JobAccount, JobEvent, OutputFetch, StoredOutput, WebhookDelivery
 from jobs.outputs.measuring import measure
-from jobs.providers.base import ProviderError
 from jobs.statuses import TERMINAL
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
@@ -36,6 +36,7 @@ EMPTY: dict[str, Any] = {
     "dataloader_config": [],
     "cancel_requested_by": "",
     "log_size": 0,
+    "log_removed_at": Coalesce(F("log_removed_at"), Now()),  # retention/logs.py need not look for it in each run
 }
 
 
@@ -45,13 +46,13 @@ def remove_old(before: datetime, until: float) -> int:
     One whose results are still here stays until they are gone: they are announced, may be pinned, and take no longer
     than jobs are kept. So does one whose cost is not settled.
     """
-    removed, last, failing = 0, "", set[str]()
-    while time.monotonic() < until:
-        ids = list(_due(before).filter(pk__gt=last).values_list("pk", flat=True)[:BATCH])
-        if not ids:
-            break
-        last = ids[-1]
-        removed += _remove(ids, failing)
+    removed, failing = 0, set[str]()
+    # Those that are in lists come first: one whose files can't ever be removed must not keep them from their turn.
+    for is_deleted in (False, True):
+        due, last = _due(before).filter(deleted_at__isnull=not is_deleted), ""
+        while time.monotonic() < until and (ids := list(due.filter(pk__gt=last).values_list("pk", flat=True)[:BATCH])):
+            last = ids[-1]
+            removed += _remove(ids, failing)
     return removed
 
 
@@ -72,12 +73,12 @@ def _remove(ids: Sequence[str], failing: set[str]) -> int:
     """
     jobs = Job.objects.filter(pk__in=ids).exclude(provider__in=failing).select_related("dataset")
     jobs = jobs.defer("config", "dataloader_config")
-    without_results = [job for job in jobs if not measure(job) or not _has_results(job)]
-    Job.objects.filter(pk__in=[job.pk for job in without_results]).update(deleted_at=Coalesce(F("deleted_at"), Now()))
     cleared = []
-    for job in without_results:
-        job.refresh_from_db(fields=["deleted_at"])
-        if job.provider not in failing and _files_are_gone(job):
+    for job in jobs:
+        if job.provider in failing or (measure(job) and _has_results(job)):
+            continue
+        _take_from_lists(job)
+        if remove_files(job):
             cleared.append(job.pk)
         else:
             failing.add(job.provider)
@@ -85,15 +86,14 @@ def _remove(ids: Sequence[str], failing: set[str]) -> int:
         return _empty(cleared)
 
 
+def _take_from_lists(job: Job) -> None:
+    if job.deleted_at is None:
+        job.deleted_at = timezone.now()
+        Job.objects.filter(pk=job.pk, deleted_at=None).update(deleted_at=job.deleted_at)
+
+
 def _has_results(job: Job) -> bool:
     return StoredOutput.objects.filter(pk=job.pk, size__gt=0).exists()
-
-
-def _files_are_gone(job: Job) -> bool:
-    try:
-        return remove_files(job)
-    except ProviderError:
-        return False
 
 
 def _empty(ids: Collection[str]) -> int:

@@ -77,6 +77,7 @@ def test_an_old_job_goes_with_its_request_entry_history_log_and_deliveries(
     assert job.deleted_at is not None
     assert (job.config, job.metadata, job.sealed, job.error_message, job.note) == ({}, {}, "", "", None)
     assert (job.config_name, job.number, job.status) == ("flux", 1, JobStatus.CANCELLED)
+    assert job.log_removed_at is not None
 
 
 def test_its_costs_stay_as_they_were_and_are_proven(acme: Any, alice: Any) -> None:
@@ -171,6 +172,22 @@ def test_a_provider_that_is_away_keeps_its_jobs_and_no_others(
     add_provider(ScriptedProvider())
     assert remove() == 2
     assert not any(job.events.exists() for job in waits)
+
+
+def test_a_job_whose_files_can_never_be_removed_keeps_no_other_from_its_turn(
+    make_job: Callable[..., Job], add_provider: Callable[[ScriptedProvider], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = ScriptedProvider()
+    add_provider(provider)
+    stuck, *others = (old(make_job, provider="scripted", external_id=f"s-{number}") for number in range(3))
+
+    async def refuse_one(handle: Any) -> None:
+        if handle.job_id == stuck.pk:
+            raise ProviderError("The job's folder can't be removed.")
+
+    monkeypatch.setattr(provider, "delete_files", refuse_one)
+    assert (remove(), remove()) == (0, 2)
+    assert stuck.events.exists() and not any(job.events.exists() for job in others)
 
 
 def _killed(ids: Any) -> int:
