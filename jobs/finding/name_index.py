@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 from cloudtrain_site.database.online_indexes import create_online
@@ -49,7 +49,10 @@ _FIND = {
 def install(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Create the index. For a migration that is not atomic."""
     if schema_editor.connection.vendor == "sqlite":
-        _execute(schema_editor, _SQLITE)
+        # As a whole: a job that an older version adds between the names and the triggers would never be found, and what
+        # a kill leaves of it would have to be dropped by hand.
+        with transaction.atomic(using=schema_editor.connection.alias):
+            _execute(schema_editor, _SQLITE)
     else:
         schema_editor.execute(_FUNCTION, None)
         create_online(schema_editor, "job_by_name_part", _INDEX)

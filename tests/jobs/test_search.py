@@ -8,12 +8,13 @@ from unicodedata import normalize
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError, connection
 from django.test import Client
 
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.database.folding import folded
 from cloudtrain_site.states import SYSTEM, Source
-from jobs.finding import pages, search
+from jobs.finding import name_index, pages, search
 from jobs.finding.name_index import named
 from jobs.models import Job, Organization, TrainingConfig
 from jobs.roles import Role
@@ -165,3 +166,15 @@ def test_as_many_are_found_when_they_are_no_longer_few(
         make_job(config_name=f"FLUX sam {number}", correlation_id="corr-9", submitted_by=sam)
     make_job(config_name="another", correlation_id="corr-10")
     assert (over_api(as_root, text), on_page(as_root, text)) == (3, 3)
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'")
+def test_the_index_of_names_is_made_as_a_whole(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a kill leaves of a migration must not stop the next one."""
+    job, editor = make_job(config_name="Übung"), connection.schema_editor()
+    name_index.uninstall(None, editor)
+    with monkeypatch.context() as patch, pytest.raises(OperationalError):
+        patch.setattr(name_index, "_SQLITE", (*name_index._SQLITE[:-1], "CREATE nothing"))
+        name_index.install(None, editor)
+    name_index.install(None, editor)
+    assert named("übung", 5) == [job.pk]
