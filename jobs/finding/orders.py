@@ -212,6 +212,8 @@ def _first(found: list[tuple[Any, ...]], order: Order, count: int) -> list[str]:
 ANY_ORGANIZATION = -987_654_321
 #: SQLite takes no more than 500.
 STATEMENTS_AT_ONCE = 100
+#: SQLite takes no more than 32,766; the ids that a search found are in the statement of each organization.
+VALUES_AT_ONCE = 30_000
 
 
 def _first_rows(part: QuerySet[Job, Any], organizations: Sequence[int], count: int) -> Iterator[tuple[Any, ...]]:
@@ -225,7 +227,8 @@ def _first_rows(part: QuerySet[Job, Any], organizations: Sequence[int], count: i
     except EmptyResultSet:
         return
     converters = compiler.get_converters([expression for expression, *_ in compiler.select])
-    for some in in_batches(organizations, STATEMENTS_AT_ONCE):
+    at_once = max(1, min(STATEMENTS_AT_ONCE, VALUES_AT_ONCE // len(params)))
+    for some in in_batches(organizations, at_once):
         parts = (f"SELECT * FROM ({statement}) AS part_{place}" for place in range(len(some)))  # noqa: S608
         values = [pk if value == ANY_ORGANIZATION else value for pk in some for value in params]
         with connection.cursor() as cursor:

@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models import Q
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -132,6 +133,13 @@ def test_each_way_to_find_a_page_finds_the_same(
         monkeypatch.setattr(pages, "FEW", 0)
         monkeypatch.setattr(search, "MOST_IDS", 0)
         assert listed(alice, f"{sort}&search=flux") == listed(alice, sort) == few
+
+
+def test_many_ids_that_a_search_found_are_no_more_values_than_sqlite_takes(make_job: MakeJob) -> None:
+    job = make_job()
+    found = Job.objects.filter(Q(pk__in=[job.pk, *map(str, range(search.MOST_IDS))]) | Q(name_key__contains="-"))
+    organizations = [*range(1_000, 1_060), job.organization_id]
+    assert orders.first_ids_of_each(found, organizations, "newest", "", 50) == [job.pk]
 
 
 def test_its_columns_lead_to_their_orders_and_keep_the_filter(alice: User, make_job: MakeJob) -> None:
