@@ -1,4 +1,4 @@
-"""Five tasks of a newcomer on a real stack, by mouse and by keyboard alone: what each takes may not become more."""
+"""A newcomer's five tasks on a real stack, by mouse and by keyboard alone, each with so many clicks or keys at most."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ from tests.web import session_cookies
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
 NEWCOMERS = ("alice", "nina")
-#: The last loss of each of last month's runs, and what it cost; None: it had no log.
+#: The last loss of each of last month's runs, and what the run cost. A loss of None means that it had no log.
 LAST_MONTH = {"flux-high-rate": (0.31, "4.00"), "flux-best": (0.092, "7.50"), "flux-no-log": (None, "1.00")}
+#: How a page names what the second run changes.
+CHANGE = "learning_rate 1e-4 → 5e-4"
 LAST_DAY_OF_LAST_MONTH = (datetime.now(UTC).replace(day=1) - timedelta(days=1)).date()
 
 
 def make_history() -> None:
-    """Make the people and the jobs of two months: for a process of the site."""
+    """Make the people and the jobs of two months. A process of the site calls it."""
     make_people()
     team = Organization.objects.get(name="acme")
     Membership.objects.create(user=User.objects.create_user("nina"), organization=team, role=Role.RESEARCHER)
@@ -63,7 +65,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @dataclass
 class Hand:
-    """Somebody at the page of a task, who counts clicks and keys."""
+    """Somebody at the page of a task, whose clicks and keys are counted."""
 
     page: Page
     clicks: int = 0
@@ -88,18 +90,92 @@ class Hand:
         self.keys += len(text)
 
     def go_to(self, text: str, *more: str) -> None:
-        """By Ctrl+K, without a look at what the palette has found by then."""
+        """Choose a place in the palette (Ctrl+K), without a look at what it has found so far."""
         self.press("Control+k")
         self.type(text)
         self.press(*more, "Enter")
 
 
+class Mouse(Hand):
+    def submit_an_example(self) -> None:
+        self.click(self.page.get_by_role("link", name="New job").first)
+        self.choose(self.page.get_by_label("Start from"), "A first job: 40 steps")
+        self.click(self.page.get_by_role("button", name="Submit the job"))
+        assert self.clicks <= 4
+
+    def list_the_best_of_last_month(self) -> None:
+        self.click(self.page.get_by_text("Filter", exact=True))
+        self.choose(self.page.get_by_label("Created"), "Last month")
+        self.choose(self.page.get_by_label("Order"), "Lowest last loss first")
+        self.click(self.page.get_by_role("button", name="Show jobs"))
+        assert self.clicks <= 6
+
+    def run_again_at_five_times_the_rate(self) -> None:
+        self.click(self.page.get_by_role("link", name="flux-best"))
+        self.click(self.page.get_by_role("link", name="Run again with changes"))
+        line = self.page.locator("#config .cm-line", has_text="learning_rate")
+        rate = line.locator("span", has_text="0.0001").last
+        box = rate.bounding_box()
+        assert box is not None
+        rate.dblclick(position={"x": box["width"] - 6, "y": box["height"] / 2})
+        self.clicks += 2
+        self.type("0005")
+        expect(self.page.locator("#run-changes li")).to_have_text([CHANGE])
+        self.click(self.page.get_by_role("button", name="Submit the job"))
+        assert self.clicks <= 5 and self.keys <= 4
+
+    def show_the_spending_of_last_month(self) -> None:
+        self.click(self.page.get_by_role("link", name="Spend"))
+        self.click(self.page.get_by_role("link", name="Earlier"))
+        assert self.clicks <= 2
+
+
+class Keyboard(Hand):
+    def submit_an_example(self) -> None:
+        self.go_to("new")
+        expect(self.page.get_by_label("Provider")).to_have_value("local")  # its script is at work
+        self.press("Tab", "Enter", "Tab")
+        expect(self.page.get_by_label("Start from")).to_be_focused()
+        self.press("ArrowDown")
+        expect(self.page.get_by_role("button", name="Submit the job")).to_be_enabled()
+        self.press("Control+Enter")
+        assert self.keys <= 10
+
+    def list_the_best_of_last_month(self) -> None:
+        self.go_to("best", "ArrowDown")
+        assert self.keys <= 7
+
+    def run_again_at_five_times_the_rate(self) -> None:
+        self.press("j", "Enter")
+        again = self.page.get_by_role("link", name="Run again with changes")
+        expect(again).to_be_visible()
+        self.press("Tab", "Enter", "Tab", "Tab")
+        expect(again).to_be_focused()
+        self.press("Enter")
+        expect(self.page.get_by_label("Provider")).to_have_value("local")
+        self.press("Tab", "Enter", "Tab", "Tab", "Tab", "Tab")
+        expect(self.page.locator("#config .cm-content")).to_be_focused()
+        self.press("Control+f")
+        self.type("0.0001")
+        self.press("Enter", "Escape")
+        self.type("5e-4")
+        expect(self.page.locator("#run-changes li")).to_have_text([CHANGE])
+        self.press("Control+Enter")
+        assert self.keys <= 27
+
+    def show_the_spending_of_last_month(self) -> None:
+        self.go_to("sp")
+        expect(self.page.get_by_role("heading", name="Spend", exact=True)).to_be_visible()
+        self.press("Tab", "Enter", "Tab", "Tab", "Tab", "Tab", "ArrowDown", "Tab", "Enter")
+        assert self.keys <= 13
+
+
 @pytest.fixture
-def task(chromium: Browser, site: Site) -> Iterator[Callable[[str], Hand]]:
-    """Begin a task at the list of jobs, as one of the newcomers."""
+def open_page(chromium: Browser, site: Site) -> Iterator[Callable[[str, str], Page]]:
+    """Open an address as one of the newcomers, in a browser that knows nothing of earlier tasks."""
     contexts = []
 
-    def begin(name: str) -> Hand:
+    def open_as(name: str, address: str) -> Page:
         url = f"http://127.0.0.1:{site.port}"
         cookies = json.loads((site.folder / "cookies.json").read_text())[name]
         context = chromium.new_context(
@@ -108,10 +184,10 @@ def task(chromium: Browser, site: Site) -> Iterator[Callable[[str], Hand]]:
         contexts.append(context)
         context.add_cookies([{"name": key, "value": value, "url": url} for key, value in cookies.items()])
         page = context.new_page()
-        page.goto("/")
-        return Hand(is_live(page))
+        page.goto(address)
+        return is_live(page)
 
-    yield begin
+    yield open_as
     for context in contexts:
         context.close()
 
@@ -122,119 +198,36 @@ def submitted(page: Page) -> str:
     return page.url.rsplit("/", 1)[1]
 
 
-def row_of(page: Page, job_id: str) -> Locator:
-    return page.locator(f"#job-{job_id}")
-
-
 def approve(site: Site, job_id: str) -> None:
     [request] = [one for one in site.get("bob", "/api/approvals")["approvals"] if one["job_id"] == job_id]
     site.post("bob", f"/api/approvals/{request['id']}/approve")
 
 
-def test_by_mouse(site: Site, task: Callable[[str], Hand]) -> None:
-    first = task("alice")
-    page = first.page
-    first.click(page.get_by_role("link", name="New job").first)
-    first.choose(page.get_by_label("Start from"), "A first job: 40 steps")
-    first.click(page.get_by_role("button", name="Submit the job"))
+@pytest.mark.parametrize(("name", "hand"), [("alice", Mouse), ("nina", Keyboard)])
+def test_five_tasks(
+    name: str, hand: type[Mouse] | type[Keyboard], site: Site, open_page: Callable[[str, str], Page]
+) -> None:
+    page = open_page(name, "/")
+    hand(page).submit_an_example()
     first_job = submitted(page)
-    assert first.clicks <= 4
 
-    why = task("alice")
-    expect(row_of(why.page, first_job)).to_contain_text("Needs approval: This is the first job of alice")
+    page = open_page(name, "/")
+    expect(page.locator(f"#job-{first_job}")).to_contain_text(f"Needs approval: This is the first job of {name}")
     approve(site, first_job)
 
-    best = task("alice")
-    page = best.page
-    best.click(page.get_by_text("Filter", exact=True))
-    best.choose(page.get_by_label("Created"), "Last month")
-    best.choose(page.get_by_label("Order"), "Lowest last loss first")
-    best.click(page.get_by_role("button", name="Show jobs"))
+    page = open_page(name, "/")
+    hand(page).list_the_best_of_last_month()
     expect(page.locator("#job-rows .job-link").first).to_have_text("flux-best")
-    assert best.clicks <= 6
 
-    again = task("alice")
-    page = again.page
-    page.goto(best.page.url)
-    is_live(page)
-    again.click(page.get_by_role("link", name="flux-best"))
-    again.click(page.get_by_role("link", name="Run again with changes"))
-    rate = page.locator("#config .cm-line", has_text="learning_rate").locator("span", has_text="0.0001").last
-    box = rate.bounding_box()
-    assert box is not None
-    rate.dblclick(position={"x": box["width"] - 6, "y": box["height"] / 2})
-    again.clicks += 2
-    again.type("0005")
-    expect(page.locator("#run-changes li")).to_have_text(["learning_rate 1e-4 → 5e-4"])
-    again.click(page.get_by_role("button", name="Submit the job"))
+    page = open_page(name, page.url)
+    hand(page).run_again_at_five_times_the_rate()
     second_job = submitted(page)
-    expect(page.get_by_text("learning_rate 1e-4 → 5e-4").first).to_be_visible()
-    assert (again.clicks, again.keys) <= (5, 4)
+    expect(page.get_by_text(CHANGE).first).to_be_visible()
 
-    spent = task("alice")
-    page = spent.page
-    spent.click(page.get_by_role("link", name="Spend"))
-    spent.click(page.get_by_role("link", name="Earlier"))
+    page = open_page(name, "/")
+    hand(page).show_the_spending_of_last_month()
     expect(page.get_by_role("heading", name=f"{LAST_DAY_OF_LAST_MONTH:%B %Y}")).to_be_visible()
     expect(page.get_by_text("$12.50").first).to_be_visible()
-    assert spent.clicks <= 2
 
     assert site.until(first_job, "completed")["config_name"] == "first-job"
     site.until(second_job, "completed")
-
-
-def test_by_keyboard_alone(site: Site, task: Callable[[str], Hand]) -> None:
-    first = task("nina")
-    page = first.page
-    first.go_to("new")
-    expect(page.get_by_label("Provider")).to_have_value("local")  # its script is at work
-    first.press("Tab", "Enter", "Tab")
-    expect(page.get_by_label("Start from")).to_be_focused()
-    first.press("ArrowDown")
-    expect(page.get_by_role("button", name="Submit the job")).to_be_enabled()
-    first.press("Control+Enter")
-    first_job = submitted(page)
-    assert first.keys <= 10
-
-    why = task("nina")
-    expect(row_of(why.page, first_job)).to_contain_text("Needs approval: This is the first job of nina")
-    approve(site, first_job)
-
-    best = task("nina")
-    page = best.page
-    best.go_to("best", "ArrowDown")
-    expect(page.locator("#job-rows .job-link").first).to_have_text("flux-best")
-    assert best.keys <= 7
-
-    again = task("nina")
-    page = again.page
-    page.goto(best.page.url)
-    is_live(page)
-    again.press("j", "Enter")
-    expect(page.get_by_role("link", name="Run again with changes")).to_be_visible()
-    again.press("Tab", "Enter", "Tab", "Tab")
-    expect(page.get_by_role("link", name="Run again with changes")).to_be_focused()
-    again.press("Enter")
-    expect(page.get_by_label("Provider")).to_have_value("local")
-    again.press("Tab", "Enter", "Tab", "Tab", "Tab", "Tab")
-    expect(page.locator("#config .cm-content")).to_be_focused()
-    again.press("Control+f")
-    again.type("0.0001")
-    again.press("Enter", "Escape")
-    again.type("5e-4")
-    expect(page.locator("#run-changes li")).to_have_text(["learning_rate 1e-4 → 5e-4"])
-    again.press("Control+Enter")
-    second_job = submitted(page)
-    expect(page.get_by_text("learning_rate 1e-4 → 5e-4").first).to_be_visible()
-    assert again.keys <= 27
-
-    spent = task("nina")
-    page = spent.page
-    spent.go_to("sp")
-    expect(page.get_by_role("heading", name="Spend", exact=True)).to_be_visible()
-    spent.press("Tab", "Enter", "Tab", "Tab", "Tab", "Tab", "ArrowDown", "Tab", "Enter")
-    expect(page.get_by_text("$12.50").first).to_be_visible()
-    assert spent.keys <= 13
-
-    for job_id in (first_job, second_job):
-        site.until(job_id, "completed")
