@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from jobs.models import Job
 from jobs.statuses import JobStatus
-from tests.browser.conftest import Browse, is_live, keep, violations
+from tests.browser.conftest import Browse, forgive, is_live, keep, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 MakeJob = Callable[..., Job]
@@ -71,3 +71,20 @@ def test_by_keys_alone_one_finds_ticks_and_cancels(browse: Browse, alice: User, 
     expect(page.get_by_role("option", selected=True)).to_contain_text("Account")
     keys("Enter")
     expect(page).to_have_url(re.compile("/account$"))
+
+
+def test_enter_goes_nowhere_while_the_places_cannot_be_fetched(
+    browse: Browse, alice: User, complaints: list[str]
+) -> None:
+    page = is_live(browse(alice))
+    page.keyboard.press("Control+k")
+    page.keyboard.type("acc")
+    expect(page.get_by_role("option", selected=True)).to_contain_text("Account")
+    page.route("**/palette?q=spend", lambda route: route.abort())
+    page.get_by_role("combobox").fill("spend")
+    with page.expect_event("requestfailed"):
+        page.keyboard.press("Enter")
+    page.unroute("**/palette?q=spend")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/spend$"))
+    forgive(page, complaints, "ERR_FAILED")

@@ -55,10 +55,11 @@ text?.addEventListener("keydown", (event) => {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   if (!step && event.key !== "Enter") return;
   event.preventDefault();
-  // Who types fast means what will be found, not what is shown yet.
+  // A key acts on the places that match the text. They may still have to be fetched; if that fails, it does nothing.
   acts = acts.then(async () => {
     clearTimeout(pause);
     if (shownFor !== text.value) await look();
+    if (shownFor !== text.value) return;
     const all = options();
     if (!step) chosen()?.click();
     else if (all.length) select(all.at((all.indexOf(chosen()) + step) % all.length));
