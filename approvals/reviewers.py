@@ -116,24 +116,20 @@ def _allows_own(requirements: Iterable[Requirement]) -> bool:
     return all(requirement.self_approval for requirement in requirements)
 
 
-def _eligible_for(request: ApprovalRequest, requirements: Sequence[Requirement], *, own: bool) -> QuerySet[User]:
-    """Return the users who may decide one of these requirements of `request` at least, each of them once.
-
-    `own`: the requester too, where they are a reviewer.
-    """
-    condition = Q(pk__in=[])
-    for item in requirements:
-        reviewers = reviewers_in(request.organization_id, item.reviewer_role, item.reviewer_group_id)
-        condition |= Q(pk__in=reviewers.values("pk"))
-    users = User.objects.filter(condition)
-    return users if own else users.exclude(pk=request.requested_by_id or 0)
+def _barred_requester(request: ApprovalRequest, requirements: Sequence[Requirement]) -> int:
+    """Return the id of the requester, if they may not decide about their own request; else 0, which nobody has."""
+    return 0 if _allows_own(requirements) else request.requested_by_id or 0
 
 
 def eligible(request: ApprovalRequest) -> QuerySet[User]:
-    """Return the users who may decide about a requirement of this request that still lacks approvals."""
+    """Return the users who may decide about a requirement of this request that still lacks approvals, each once."""
     requirements = list(request.requirements.all())
-    missing = [item for item in requirements if item.approvals_missing]
-    return _eligible_for(request, missing, own=_allows_own(requirements))
+    condition = Q(pk__in=[])
+    for item in requirements:
+        if item.approvals_missing:
+            reviewers = reviewers_in(request.organization_id, item.reviewer_role, item.reviewer_group_id)
+            condition |= Q(pk__in=reviewers.values("pk"))
+    return User.objects.filter(condition).exclude(pk=_barred_requester(request, requirements))
 
 
 def with_deciders(requests: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
@@ -280,17 +276,17 @@ def rule_warnings(rule: ApprovalRule) -> list[str]:
 _REQUIREMENTS = Prepared(lambda request: Requirement.objects.filter(request=request))
 
 
-def _reviewers_of(request: ApprovalRequest, item: Requirement, asker: int) -> int:
-    """Return how many there are, without the one who may not decide."""
+def _reviewers_of(request: ApprovalRequest, item: Requirement, barred: int) -> int:
+    """Return how many people other than `barred` may decide about this requirement."""
     if not item.reviewer_role and item.reviewer_group_id is None:
         return 0
-    return _reviewers_with(item.reviewer_role)(request.organization_id, item.reviewer_group_id, asker)[0]
+    return _reviewers_with(item.reviewer_role)(request.organization_id, item.reviewer_group_id, barred)[0]
 
 
 @cache
 def _reviewers_with(role: str) -> Prepared[int]:
     return Prepared(
-        lambda organization, group, asker: counted(reviewers_in(organization, role, group).exclude(pk=asker))
+        lambda organization, group, barred: counted(reviewers_in(organization, role, group).exclude(pk=barred))
     )
 
 
@@ -299,8 +295,8 @@ def request_warnings(request: ApprovalRequest | None) -> list[str]:
     if request is None or request.status != RequestStatus.PENDING:
         return []
     requirements = _REQUIREMENTS(request.pk)
-    asker = 0 if _allows_own(requirements) else request.requested_by_id or 0
-    waiting = {item: _reviewers_of(request, item, asker) for item in requirements if item.approvals_missing}
+    barred = _barred_requester(request, requirements)
+    waiting = {item: _reviewers_of(request, item, barred) for item in requirements if item.approvals_missing}
     return [
         _too_few(
             f"The rule {item.rule_name}" if len(requirements) > 1 else "This request", item.approvals_needed, count
