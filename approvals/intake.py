@@ -192,7 +192,7 @@ def _log(job: Job, request: ApprovalRequest | None) -> None:
 
 
 def remove_old_keys(before: datetime | None, until: float) -> int:
-    """Delete the idempotency keys that are too old for a replay; for `Kept`."""
+    """Delete the idempotency keys that are too old for a replay. The loop of retention calls it."""
     old = IdempotencyKey.objects.filter(created_at__lt=timezone.now() - KEY_LIFETIME)
     return delete_in_batches(old.order_by("created_at"), until=until)
 

@@ -56,7 +56,7 @@ def _unheard_of(now: datetime) -> QuerySet[Job]:
 
 
 def _listed(jobs: QuerySet[Job]) -> str:
-    """Return the ids of the newest jobs and how many more there are, as text; empty without jobs."""
+    """Return the ids of the newest jobs and how many more there are, as text. It is empty without jobs."""
     ids = list(jobs.order_by("-pk").values_list("pk", flat=True)[: SHOWN + 1])
     more = f" and {jobs.count() - SHOWN} more" if len(ids) > SHOWN else ""
     return ", ".join(ids[:SHOWN]) + more

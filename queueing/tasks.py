@@ -7,7 +7,7 @@ from cloudtrain_site.database.changes import Changes
 from queueing import dispatch, passes, transfers
 from queueing.budgets import watch
 
-#: A dataset whose transfer failed waits for its time alone.
+#: After a failed transfer nothing is written when the time of the next try comes, so time alone must count too.
 _changes = Changes(most_seconds=5.0)
 
 

@@ -16,7 +16,7 @@ from jobs.models import Organization
 AGES = {"hour": ("less than an hour", timedelta(hours=1)), "day": ("less than a day", timedelta(days=1)),
         "week": ("less than a week", timedelta(days=7))}  # fmt: skip
 
-#: The requests whose rules are offered.
+#: The filter by rule offers the rules of so many of the newest requests.
 NEWEST = 500
 
 

@@ -28,14 +28,14 @@ SELECT organization_id, user_id, amount FROM sums
 WHERE user_id IN (SELECT user_id FROM queueing_budget WHERE scope = 'user')
 """
 SPENT = SUMS.format(amount="spent", rows="jobs_daycost WHERE day >= %s")
-# The condition is that of the index. The rows are grouped by the day first: without statistics SQLite takes the index
+# The condition is that of an index. The rows are grouped by the day first: without statistics SQLite takes this index
 # for a large one, and would read all entries in the order of their organizations.
 IMPORTED_BY_DAY = """
 (SELECT day, organization_id, user_id, SUM(amount) AS amount FROM jobs_ledgerentry
  WHERE kind = 'correct' AND sequence = 1 AND day >= %s GROUP BY day, organization_id, user_id) AS imported
 """
 IMPORTED = SUMS.format(amount="amount", rows=IMPORTED_BY_DAY)
-# As the condition of the index has it.
+# This condition too is that of an index.
 HELD = SUMS.format(amount="held", rows="jobs_jobaccount WHERE held > '0'")
 Sums = dict[Owner, Decimal]
 SITE: Owner = (None, None)

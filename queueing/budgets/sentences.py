@@ -31,8 +31,8 @@ def waiting(state: BudgetState, needs: Decimal | None, *, with_sums: bool, unpri
     if needs is None:
         if unpriced:
             return f"{beginning}: {unpriced} has no price, so this job waits until a superuser sets one."
-        held = "the cost of this job is not known, so it waits"
-        return f"{beginning}: {held}. It starts once an admin sets a cost limit for it (max_cost_usd)."
+        starts = "It starts once an admin sets a cost limit for it (max_cost_usd)."
+        return f"{beginning}: the cost of this job is not known, so it waits. {starts}"
     sums = f"{money(state.committed)} of {money(budget.amount)} committed, " if with_sums else ""
     end = "" if with_sums else " and less is left"
     raised = f"{who_raises(state)} raises it"

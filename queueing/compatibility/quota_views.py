@@ -68,7 +68,7 @@ class Quotas(CompatibleView):
     @raises(NotHereError)
     @needs(Scope.ADMINISTER)
     def post(self, request: Request) -> Response:
-        """Make a budget, or set how many jobs run at once."""
+        """Create a budget, or limit the running jobs."""
         body = checked(QuotaBody, request.data)
         return Response({"quota": _make(current_user(request), body, _organization(request.user, body.get("org_id")))})
 
@@ -109,7 +109,7 @@ class OrganizationQuotas(CompatibleView):
     @raises(NotHereError)
     @needs(Scope.ADMINISTER)
     def post(self, request: Request, organization_id: int) -> Response:
-        """Make an organization's budget, or limit its running jobs."""
+        """Create an organization's budget, or limit its running jobs."""
         found = _organization(request.user, organization_id)
         body = checked(QuotaBody, request.data)
         return Response({"success": True, "quota": _make(current_user(request), body, found)})

@@ -29,7 +29,7 @@ from tests.events import published_events
 from tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
-#: Of a submission over the API that a rule holds; one more on PostgreSQL, which is told of new events.
+#: A submission over the API that a rule holds takes so many. PostgreSQL takes one more: it is told of new events.
 MOST_STATEMENTS = 31 + (connection.vendor == "postgresql")
 MakeRequest = Callable[..., SubmissionRequest]
 

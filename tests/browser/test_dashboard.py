@@ -45,7 +45,7 @@ class TestLogin:
         page.get_by_label("Password").fill("unused-password")
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
-        # Fetched after the page: without the session the server would refuse them.
+        # The page fetches the totals afterwards: without the session the server would refuse them.
         expect(page.locator("#totals")).to_contain_text("0 jobs")
 
         open_own_menu(page).get_by_role("button", name="Sign out").click()

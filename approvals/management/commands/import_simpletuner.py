@@ -28,7 +28,9 @@ class Command(BaseCommand):
             "path", nargs="?", default="", metavar="PATH", help="the path of jobs.db (default: the usual places)"
         )
         parser.add_argument("--organization", required=True, metavar="NAME", help="the organization that gets the jobs")
-        parser.add_argument("--since", metavar="DATE", help="leave out jobs created before, such as 2026-05-01 (UTC)")
+        parser.add_argument(
+            "--since", metavar="DATE", help="leave out jobs created before this day (UTC), such as 2026-05-01"
+        )
         parser.add_argument("--users", action="store_true", help="invite SimpleTuner's users who are not members yet")
         parser.add_argument("--rules", action="store_true", help="import approval rules, and quotas as budgets")
         parser.add_argument("--skip-broken", action="store_true", help="import the rest if some rows can't be read")

@@ -151,7 +151,7 @@ function show(answer, text = "", isHindered = Boolean(answer?.refusal)) {
 
 // Submitting.
 
-// Before the editor, which would begin a new line.
+// The page must get this key before the editor, which would begin a new line.
 document.addEventListener(
   "keydown",
   (event) => {

@@ -24,7 +24,7 @@ export function startFrom(of, changed) {
     changed();
   };
   select.addEventListener("change", begin);
-  // Somebody chose before this script ran.
+  // Somebody may have chosen before this script ran.
   if (select.value && !editors.config.text()) begin();
   find("copy-stored").addEventListener("click", () => {
     own = stored.config;
