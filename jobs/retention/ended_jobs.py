@@ -72,7 +72,7 @@ def _remove(ids: Sequence[str], failing: set[str]) -> int:
     `failing` collects the providers that can't remove files now; their jobs wait for another run.
     """
     jobs = Job.objects.filter(pk__in=ids).exclude(provider__in=failing).select_related("dataset")
-    jobs = jobs.defer("config", "dataloader_config")
+    jobs = jobs.defer("config", "dataloader_config").order_by("pk")
     cleared = []
     for job in jobs:
         if job.provider in failing or (measure(job) and _has_results(job)):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from math import inf
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -179,7 +180,8 @@ def test_a_job_whose_files_can_never_be_removed_keeps_no_other_from_its_turn(
 ) -> None:
     provider = ScriptedProvider()
     add_provider(provider)
-    stuck, *others = (old(make_job, provider="scripted", external_id=f"s-{number}") for number in range(3))
+    made = [old(make_job, provider="scripted", external_id=f"s-{number}") for number in range(3)]
+    stuck, *others = sorted(made, key=attrgetter("pk"))
 
     async def refuse_one(handle: Any) -> None:
         if handle.job_id == stuck.pk:
