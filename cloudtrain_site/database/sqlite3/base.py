@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 from django.db.backends.sqlite3 import base
 
-#: Idle ones that are kept, each with its cache: after a burst no more.
+#: How many idle connections are kept, each with its cache. A burst of requests leaves no more than these.
 MOST_IDLE = 8
 
 #: Which file it is, and whether it and its folder can be written: a connection finds that out when it is opened.
@@ -22,11 +23,15 @@ _idle: list[tuple[Identity, Any]] = []
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Django's own, which gets an idle connection where there is one, and leaves its own to the next."""
+    """Django's wrapper, which takes an idle connection where there is one, and leaves its own to the next request."""
 
     #: Whether its functions and settings are there already.
     is_reused = False
     _identity: Identity = ()
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._cursors: WeakSet[Any] = WeakSet()
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         self._identity = _identity_of(str(conn_params["database"]))
@@ -39,6 +44,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.is_reused = False
         return super().get_new_connection(conn_params)
 
+    def create_cursor(self, name: str | None = None) -> Any:
+        cursor = super().create_cursor(name)
+        self._cursors.add(cursor)
+        return cursor
+
     def is_usable(self) -> bool:
         """Whether to go on with it after an error: a new one may do better."""
         return False
@@ -46,6 +56,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _close(self) -> None:
         is_sound = not self.errors_occurred and not self.connection.in_transaction
         if is_sound and self._identity and len(_idle) < MOST_IDLE:
+            # An error's traceback can keep a query that was read in part. The next request would see the tables as they
+            # were then, and could not write.
+            for cursor in self._cursors:
+                cursor.close()
             _idle.append((self._identity, self.connection))
         else:
             super()._close()  # type: ignore[misc]  # the stubs leave it out
@@ -57,7 +71,7 @@ def close_idle() -> None:
         found[1].close()
 
 
-# A connection that came through a fork would be two processes' at once.
+# Two processes would use a connection that came through a fork.
 os.register_at_fork(before=close_idle)
 
 
@@ -69,7 +83,7 @@ def _pop() -> tuple[Identity, Any] | None:
 
 
 def _identity_of(path: str) -> Identity:
-    """Return it; empty: there is no file, as of a database in memory."""
+    """Return the identity of the file; empty: there is no file, as for a database in memory."""
     try:
         status = os.stat(path)  # noqa: PTH116 - of each request
     except OSError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, OperationalError, connections
+from django.db import IntegrityError, OperationalError, ProgrammingError, connections
 
 from cloudtrain_site.database.sqlite3 import base
 
@@ -74,6 +74,23 @@ def test_after_an_error_nobody_does(path: Path, idle: list[Any]) -> None:
     other.close()  # with its transaction, which ends with it
     assert idle == []
     execute(opened(path), "INSERT INTO thing VALUES (1)")
+
+
+def test_a_query_that_was_read_in_part_ends_with_its_request(path: Path, idle: list[Any]) -> None:
+    first = opened(path)
+    execute(first, "PRAGMA journal_mode = WAL")
+    execute(first, "INSERT INTO thing VALUES (1), (2)")
+    unread = first.cursor()
+    unread.execute("SELECT id FROM thing")
+    assert unread.fetchone() == (1,)
+    first.close()
+    second, other = opened(path), opened(path)
+    assert second.is_reused
+    execute(other, "INSERT INTO thing VALUES (3)")
+    assert execute(second, "SELECT COUNT(*) FROM thing") == [(3,)]
+    execute(second, "INSERT INTO thing VALUES (4)")
+    with pytest.raises(ProgrammingError, match="closed cursor"):
+        unread.fetchone()
 
 
 def test_a_file_in_its_place_is_opened(path: Path, idle: list[Any]) -> None:
