@@ -12,8 +12,6 @@ SQLITE_PRAGMAS = "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA busy_
 #: For PostgreSQL: seconds for a connection to be made, and milliseconds for the other machine to acknowledge what we
 #: sent. Without them a machine that vanished is waited for, for minutes.
 TIMEOUTS = {"connect_timeout": 3, "tcp_user_timeout": 10_000}
-
-
 #: How many connections the pools of a machine's web processes have, together: PostgreSQL has 100 to give.
 POOLED = 40
 
@@ -48,6 +46,9 @@ def database_settings(env: Environment, *, data_dir: Path, role: str) -> dict[st
             "reconnect_failed": _begin_outage,
         }
         database["CONN_MAX_AGE"] = 0
+        # Named for a forked process, which puts these settings over those of its parent: the pool of
+        # `database/postgresql/` finds dead connections without a round trip.
+        database.setdefault("CONN_HEALTH_CHECKS", False)
     else:
         database["CONN_MAX_AGE"] = 60
         database["CONN_HEALTH_CHECKS"] = True
