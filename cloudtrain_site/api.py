@@ -117,9 +117,9 @@ def checked(serializer: type[BaseSerializer[Any]], data: Any) -> dict[str, Any]:
 
 @cache
 def _with_fields(serializer: type[BaseSerializer[Any]]) -> BaseSerializer[Any]:
-    """Return one to copy, whose fields are made: that takes longer than to read a body.
+    """Return a serializer to copy, with its fields: to make these takes longer than to read a body.
 
-    Its copies share the fields, so that none may keep anything of a request or of the settings.
+    The copies share the fields, so that no field may keep anything of a request or of the settings.
     """
     made = serializer()
     _ = getattr(made, "fields", None)

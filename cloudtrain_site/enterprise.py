@@ -134,7 +134,7 @@ def find_enterprise_file() -> Path | None:
     return path_of(found) if found else None
 
 
-# Of a submission it is asked a dozen times: with Path it takes several times as long.
+# A submission calls it a dozen times, and Path takes several times as long.
 def _find_file() -> str | None:
     named = os.environ.get(PATH_VARIABLE)
     if not named:

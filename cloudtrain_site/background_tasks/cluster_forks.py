@@ -39,7 +39,7 @@ def forked_clusters() -> Iterator[None]:
 
 
 def fork_cluster(environment: Mapping[str, str]) -> Child | None:
-    """Return a new cluster, whose output and session are its own; None: nobody is there who forks."""
+    """Return a new cluster, in a session of its own; None: there is no process that forks."""
     if _forker is None:
         return None
     with suppress(EOFError, OSError):

@@ -58,7 +58,7 @@ class Guard(Sentinel):  # type: ignore[misc]  # the library has no types
         self.stop_event.set()
 
     def spawn_process(self, target: Any, *args: Any) -> BaseProcess:
-        """Fork as the library does, which ends a worker over its time by SIGTERM."""
+        """Fork as the library does, but without our handler: it ends a worker over its time by SIGTERM."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
             process: BaseProcess = super().spawn_process(target, *args)

@@ -37,7 +37,7 @@ def enter(data_dir: Path, *, serves: bool, command: str) -> None:
 
 
 def hold(data_dir: Path) -> None:
-    """Hold the folder as this process. A forked one, which has its parent's names, returns them."""
+    """Hold the folder as this process. A forked one gives up the names that it has from its parent."""
     if sys.platform != "linux":
         return
     name = f"{_prefix(data_dir)}{os.getpid()}"

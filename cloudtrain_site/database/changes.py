@@ -14,7 +14,7 @@ class Changes:
     """
 
     def __init__(self, most_seconds: float) -> None:
-        """Changes are supposed after `most_seconds` anyway, for what time alone brings about."""
+        """After `most_seconds` changes are supposed anyway: something may be due by time alone."""
         self._most_seconds = most_seconds
         self._seen: tuple[object, int] | None = None
         self._due_at = 0.0
@@ -25,7 +25,7 @@ class Changes:
             return True
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA data_version")
-            # A number that means nothing to another connection.
+            # The numbers of two connections can't be compared.
             seen = (connection.connection, cursor.fetchone()[0])
         now = time.monotonic()
         if seen == self._seen and now < self._due_at:

@@ -18,14 +18,14 @@ from django.db.models import Count, QuerySet, Value
 Row = TypeVar("Row")
 Argument = int | str | datetime | None
 
-#: What stands for the arguments while the SQL is assembled. No query has these as values of its own.
+#: These and the texts of `_marker` stand for the arguments while the SQL is assembled. No query has them as values.
 _FIRST_NUMBER = 2_000_000_000
 _FIRST_TIME = datetime(1971, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class _Assembled:
-    """A query with its SQL, and by each parameter the number of its argument, or None and the query's own value."""
+    """A query with its SQL, and for each parameter the number of its argument, or None and the query's own value."""
 
     queryset: QuerySet[Any, Any]
     compiler: Any
@@ -36,7 +36,7 @@ class _Assembled:
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """What Django asks of a compiler to make objects of rows, when these are there already."""
+    """As much of a compiler as Django needs to make objects of rows that were read already."""
 
     select: Any
     klass_info: Any
@@ -117,7 +117,7 @@ def _stored(argument: Argument, connection: BaseDatabaseWrapper) -> Any:
 
 
 def _objects_of(assembled: _Assembled, rows: list[Any]) -> Any:
-    """Return the query with these rows as its answer."""
+    """Return the query, whose rows are these."""
     compiler, queryset = assembled.compiler, _copy(assembled.queryset)
     if assembled.converters:
         rows = list(map(tuple, compiler.apply_converters(rows, assembled.converters)))

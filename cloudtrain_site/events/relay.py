@@ -39,7 +39,8 @@ KEEP_CONNECTION_SECONDS = 5.0
 #: The longest wait between two attempts while the database can't be read.
 OUTAGE_SECONDS = 1.0
 BATCH = 100
-#: When another process takes the place of this one: so many streams at a step, but no more steps than this.
+#: When another process takes the place of this one, this many streams end at each step; more, where otherwise there
+#: would be more steps than MOST_STEPS.
 ENDED_AT_ONCE = 25
 MOST_STEPS = 200
 _NOBODY: frozenset[StreamReader] = frozenset()

@@ -36,14 +36,12 @@ CHECK_SECONDS = 1.0
 REPEAT_SECONDS = 20.0
 #: A process that said nothing for this long is dead.
 SILENCE = timedelta(seconds=3 * REPEAT_SECONDS)
+#: Among the bytes of the shared file each person has as many as the highest limit.
+PLACES_OF_ONE = 1 << 20
 
 
 class Stream(Protocol):
     user_id: int
-
-
-#: Among the bytes of the shared file each person has as many as the highest limit.
-PLACES_OF_ONE = 1 << 20
 
 
 #: By user and number of the place. A stream that is promised and never sent leaves a dead reference.
@@ -78,7 +76,7 @@ def hold_place(stream: Stream, elsewhere: int) -> None:
     allowed = config_in_force().limits.streams
     _drop_dead(stream.user_id)
     held = _open.get(stream.user_id, {})
-    place = _free_place(stream.user_id, allowed - elsewhere, held)
+    place = _take_place(stream.user_id, allowed - elsewhere, held)
     if place is None:
         streams = "1 event stream" if allowed == 1 else f"{allowed} event streams"
         detail = f"You have {streams} open, the most for one person. Close a browser or a program that follows events."
@@ -87,12 +85,12 @@ def hold_place(stream: Stream, elsewhere: int) -> None:
     _open[stream.user_id] = held
 
 
-def _free_place(user_id: int, places: int, ours: Collection[int]) -> int | None:
-    """Return one that neither this process nor another of its group has; None: they are all taken."""
+def _take_place(user_id: int, places: int, ours: Collection[int]) -> int | None:
+    """Lock a place that neither this process nor another of its group has; None: they are all taken."""
     if len(ours) >= places:
         return None
     free = (number for number in range(places) if number not in ours)
-    return next((number for number in free if _is_locked_now(_byte(user_id, number))), None)
+    return next((number for number in free if _lock(_byte(user_id, number))), None)
 
 
 def _drop_dead(user_id: int, leaving: Stream | None = None) -> None:
@@ -108,8 +106,8 @@ def _drop_dead(user_id: int, leaving: Stream | None = None) -> None:
         _open.pop(user_id, None)
 
 
-def _is_locked_now(byte: int) -> bool:
-    """Lock the byte, unless another process has it. Without a shared file there is no other process."""
+def _lock(byte: int) -> bool:
+    """Lock the byte. False: another process has it. Without a shared file there is no other process."""
     if _shared_file is None:
         return True
     try:

@@ -1,8 +1,8 @@
 """Takes connections from a socket that several web processes share.
 
 All of them are woken by a new connection, and the first takes it. Left to chance, most event streams would gather in
-one process: so one that has clearly more than another lets the others come first, for a moment. Where somebody still
-waits then, because they are busy or dead, it takes a connection after all.
+one process: so one that has clearly more than another lets the others come first, for a moment. When a connection
+still waits then, because the others are busy or dead, it takes the connection after all.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from cloudtrain_site.serving.board import Board
 
 logger = logging.getLogger("simpletuner.cloud.site")
 
-#: A process has clearly more than another from this part and number on: less is chance.
+#: A process with more than CLEARLY_MORE times another's connections and SOME has clearly more: less is chance.
 CLEARLY_MORE = 1.1
 SOME = 4
-#: It looks so often, with this pause before each, and takes a connection when there was always one.
+#: It looks this many times, with this pause before each, and takes a connection when each time one waited.
 LOOKS = 3
 LOOK_SECONDS = 0.001
 #: After an error such as too many open files, as asyncio waits.

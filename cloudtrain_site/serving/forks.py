@@ -1,4 +1,4 @@
-"""Processes forked from one that has loaded all they need: they share its memory, and begin at once.
+"""Processes forked from one that has loaded all that they need: they share its memory, and begin at once.
 
 Only a process with one thread and no open connection may fork: a lock that another thread holds stays locked for ever.
 """
@@ -41,7 +41,7 @@ def load_background() -> None:
 
 
 def load_web() -> None:
-    """The same for the web."""
+    """Do the same for the web."""
     import_module("cloudtrain_site.asgi")
     assert get_resolver().url_patterns
     _keep()
@@ -58,14 +58,15 @@ class Fork:
     def __init__(self, name: str, run: Callable[[], int | None], env: Mapping[str, str] | None = None) -> None:
         connections.close_all()
         process = _context.Process(target=_become, args=(name, run, {**(env or {})}, os.getpid()))
-        # A signal before the child has its own handlers would be lost in a handler of ours.
+        # A signal that came before the child has its own handlers would be lost in one of ours.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         try:
             process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._process = process
-        self.pid = process.pid or 0
+        assert process.pid is not None
+        self.pid = process.pid
 
     def poll(self) -> int | None:
         return self._process.exitcode

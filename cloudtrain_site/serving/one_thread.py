@@ -1,7 +1,7 @@
 """Django's ASGI handler, with a request's middleware and view in one piece of work of one thread.
 
-Django's own goes to the request's thread and back for each method of each middleware, twenty times for a request, and
-each time waits for its turn among all others.
+Django's own handler goes to the request's thread and back for each method of each middleware, twenty times for a
+request, and each time the request waits for its turn among all others.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from django.http.response import HttpResponseBase
 
 
 class OneThreadHandler(ASGIHandler):
-    """Of a view that is a coroutine, the coroutine alone runs in the event loop."""
+    """Runs in the event loop only the coroutine of an asynchronous view."""
 
     def load_middleware(self, is_async: bool = False) -> None:
-        """Load it as without ASGI, whatever the library asks for."""
+        """Load it as under WSGI: the library asks for asynchronous middleware."""
         super().load_middleware(is_async=False)
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:

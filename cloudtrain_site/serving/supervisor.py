@@ -1,7 +1,7 @@
 """The supervisor: it keeps the web processes running, and under `manage.py up` the background too.
 
-It needs no Django: by itself, a process that only waits would hold 80 MB with it. Under `manage.py up` it has loaded
-all the same what the others need, and forks them, so that all share one copy of it.
+It needs no Django, with which a process that only waits would hold 80 MB. Under `manage.py up` it has loaded Django and
+our code nevertheless, and forks the other processes, so that all share one copy.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ CHECK_SECONDS = 0.2
 #: The web process needs three seconds at most, the background about eight; all must have ended after ten.
 STOP_SECONDS = 9.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-#: Until a new web process takes connections, on a busy machine.
+#: A new web process must take connections within this time, also on a busy machine.
 READY_SECONDS = 60.0
-#: Until the one before has given up its streams and answered its last request.
+#: A replaced one has this long to end its streams and to answer its last request.
 RETIRE_SECONDS = 60.0
 
 
@@ -53,7 +53,7 @@ def supervise(
 ) -> None:
     """Run until SIGTERM or Ctrl-C; within ten seconds all processes end, a running training excepted.
 
-    Who has loaded what they need passes what forks them; `fork_web` gets the board and the slot.
+    A caller that has loaded their code passes functions that fork them; `fork_web` gets the board and the slot.
     """
     requests = Requests()
     board = Board.create(2 * processes)
