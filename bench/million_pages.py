@@ -14,7 +14,8 @@ from typing import Any
 #: Of one, the largest, organization; of two; and of all.
 ONE, TWO, ALL = "one", "two", "root"
 SORTS = ("newest", "oldest", "name", "status", "cost", "duration")
-SEARCHES = ("portraits", "sdxl-logo-77", "9999", "nothing-is-called-this", "external-40", "user-7", "x", "ab", "#12")
+#: As they stand in an address.
+SEARCHES = ("portraits", "sdxl-logo-77", "9999", "nothing-is-called-this", "external-40", "user-7", "x", "ab", "%2312")
 #: More than one filter at once.
 PAIRS = (
     "status=failed&provider=local",
@@ -76,7 +77,7 @@ def _filters() -> list[str]:
         *("tag=no-such-tag", "mine=true", "person=user-9", "person=nobody", "hardware=gpu-h100", "hardware=cpu"),
         *("period=today", "period=7d", "period=30d", "period=last-month", "created_to={long_ago}"),
         *("created_from={long_ago}&created_to={long_ago_end}", "cost_from={long_ago}&cost_to={long_ago}"),
-        *("cost_from={long_ago}&cost_to={long_ago_end}", *(f"search={text.replace('#', '%23')}" for text in SEARCHES)),
+        *("cost_from={long_ago}&cost_to={long_ago_end}", *(f"search={text}" for text in SEARCHES)),
     )
     return [text.format(**days) for text in (*single, *PAIRS)]
 
@@ -106,7 +107,7 @@ def _lists() -> Iterator[Visit]:
         yield Visit("list: deep page", reader, f"/jobs/rows?sort={sort}&cursor={cursor}&status=failed")
         yield Visit("list: API", reader, f"/api/cloud/jobs?cursor={cursor}")
     for reader, text in product((ONE, TWO, ALL), SEARCHES):
-        yield Visit("list: palette", reader, f"/palette?q={text.replace('#', '%23')}")
+        yield Visit("list: palette", reader, f"/palette?q={text}")
     for reader in (ONE, TWO, ALL):
         yield Visit("list: the whole page", reader, "/")
         yield Visit("list: the whole page", reader, "/jobs/filters")
@@ -132,24 +133,16 @@ def _others() -> Iterator[str]:
     yield "/spend?from={}&to={}".format(*(days["long_ago"][:4] + end for end in ("-01-01", "-12-31")))
     for group in ("day", "user", "provider", "hardware", "config"):
         yield f"/api/cloud/costs?group={group}"
-    yield from ("/approvals", "/approvals?mine=yes", "/approvals?organization=team-0", "/approvals?person=user-9")
-    yield from (
-        "/approvals?rule=expensive-3",
-        "/approvals?rule=no-such-rule",
-        "/approvals?organization=team-1&person=user-9",
-    )
-    yield from ("/api/approvals", "/api/approvals/rules", *(f"/api/approvals?status={one}" for one in REQUEST_STATUSES))
-    yield from ("/queue", "/queue?page=2", "/queue?page=30", "/api/queue", "/api/queue?status=pending&limit=500")
-    yield from ("/api/queue?status=running", "/api/queue/me", "/api/queue/stats", "/api/queue/concurrency")
+    yield from _queries("/approvals", "mine=yes", "organization=team-0", "person=user-9", "rule=expensive-3")
+    yield from ("/approvals?rule=no-such-rule", "/approvals?organization=team-1&person=user-9", "/api/approvals/rules")
+    yield from _queries("/api/approvals", *(f"status={one}" for one in REQUEST_STATUSES))
+    yield from _queries("/queue", "page=2", "page=30")
+    yield from _queries("/api/queue", "status=pending&limit=500", "status=running")
+    yield from ("/api/queue/me", "/api/queue/stats", "/api/queue/concurrency")
     yield from ("/budgets", "/notices", "/notices/deliveries", "/api/notices/deliveries", "/api/cloud/budgets")
     yield from ("/account", "/jobs/new", "/api/cloud/uploads", "/api/configs", "/api/organizations")
-    yield from (
-        "/api/metrics/costs",
-        "/api/metrics/usage",
-        "/api/metrics/prometheus",
-        "/api/quotas",
-        "/api/quotas/status",
-    )
+    yield from ("/api/metrics/costs", "/api/metrics/usage", "/api/metrics/prometheus")
+    yield from ("/api/quotas", "/api/quotas/status")
     yield from ("/organizations/team-0/settings/tags", "/organizations/team-0/settings/members")
     yield from ("/organizations/team-0/settings/results", "/organizations/team-0/settings/budgets")
 
@@ -169,55 +162,34 @@ def _kind_of(address: str) -> str:
     return "spend" if "costs" in parts else "other pages"
 
 
+def _queries(address: str, *queries: str) -> Iterator[str]:
+    """Yield the address alone, and with each of the queries."""
+    yield address
+    yield from (f"{address}?{query}" for query in queries)
+
+
 def _admin() -> Iterator[str]:
-    job = "/admin/jobs/job/"
-    yield from (job, f"{job}?status__exact=failed", f"{job}?provider=local", f"{job}?status__exact=running")
-    yield from (f"{job}?q={text.replace('#', '%23')}" for text in (*SEARCHES, "request-4000"))
-    yield from (f"{job}?p=20", f"{job}?status__exact=failed&q=logo")
-    ledger = "/admin/jobs/ledgerentry/"
-    yield from (
-        ledger,
-        f"{ledger}?kind__exact=correct",
-        f"{ledger}?kind__exact=accrue",
-        f"{ledger}?days=31",
-        f"{ledger}?p=50",
-    )
-    yield from (f"{ledger}?provider=local", f"{ledger}?provider=slurm&kind__exact=settle", f"{ledger}?q=01no-such-job")
-    requests = "/admin/approvals/approvalrequest/"
-    yield from (
-        requests,
-        *(f"{requests}?status__exact={one}" for one in REQUEST_STATUSES),
-        f"{requests}?rule=expensive-3",
-    )
-    yield from (f"{requests}?age={age}" for age in ("hour", "day", "week", "older"))
-    yield from (f"{requests}?q={text.replace('#', '%23')}" for text in (*SEARCHES, "request-4000"))
-    yield from (f"{requests}?o=2", f"{requests}?o=-2")
-    queue = "/admin/queueing/queueentry/"
-    yield from (
-        queue,
-        f"{queue}?status__exact=pending",
-        f"{queue}?status__exact=completed",
-        f"{queue}?provider=slurm",
-    )
-    yield from (f"{queue}?q={text.replace('#', '%23')}" for text in SEARCHES)
+    searches = [f"q={text}" for text in SEARCHES]
+    of_jobs = ("status__exact=failed", "provider=local", "status__exact=running", "q=request-4000")
+    yield from _queries("/admin/jobs/job/", *of_jobs, *searches, "p=20", "status__exact=failed&q=logo")
+    of_ledger = ("kind__exact=correct", "kind__exact=accrue", "days=31", "p=50", "provider=local", "q=01no-such-job")
+    yield from _queries("/admin/jobs/ledgerentry/", *of_ledger, "provider=slurm&kind__exact=settle")
+    of_requests = [f"status__exact={one}" for one in REQUEST_STATUSES]
+    of_requests += [f"age={age}" for age in ("hour", "day", "week", "older")]
+    of_requests += ["rule=expensive-3", "q=request-4000", "o=2", "o=-2", *searches]
+    yield from _queries("/admin/approvals/approvalrequest/", *of_requests)
+    of_queue = ("status__exact=pending", "status__exact=completed", "provider=slurm", *searches)
+    yield from _queries("/admin/queueing/queueentry/", *of_queue)
 
 
 def _audit() -> Iterator[str]:
-    audit = "/admin/cloudtrain_site/auditrecord/"
-    yield from (audit, f"{audit}?source__exact=page", f"{audit}?action__exact=rule_changed", f"{audit}?q=user-7")
-    yield from (
-        f"{audit}?q=nobody-of-this-name",
-        f"{audit}?q=request-4000",
-        f"{audit}?p=50",
-        f"{audit}?action__exact=nothing",
-    )
-    yield from ("/site/audit", "/site/audit?actor=user-7", "/site/audit?action=rule_changed", "/site/audit?source=sso")
-    yield from (
-        "/site/audit?actor=nobody",
-        "/site/audit?since=2026-01-01&until=2026-01-31&actor=user-7",
-        "/site/people",
-    )
-    yield from ("/site/organizations", "/organizations/team-0/settings/history", "/api/audit", "/api/audit/security")
-    yield from ("/organizations/team-0/settings/history?action=rule_changed", "/api/audit/stats", "/api/audit/types")
-    yield from ("/admin/auth/user/", "/admin/auth/user/?q=user-7", "/admin/jobs/organization/", "/admin/")
-    yield from ("/admin/jobs/webhookdelivery/", "/admin/cloudtrain_site/looprun/", "/admin/jobs/datasetupload/?q=x")
+    of_admin = ("source__exact=page", "action__exact=rule_changed", "action__exact=nothing", "p=50")
+    searches = ("q=user-7", "q=nobody-of-this-name", "q=request-4000")
+    yield from _queries("/admin/cloudtrain_site/auditrecord/", *of_admin, *searches)
+    of_site = ("actor=user-7", "action=rule_changed", "source=sso", "actor=nobody")
+    yield from _queries("/site/audit", *of_site, "since=2026-01-01&until=2026-01-31&actor=user-7")
+    yield from _queries("/organizations/team-0/settings/history", "action=rule_changed")
+    yield from ("/site/people", "/site/organizations", "/api/audit", "/api/audit/security", "/api/audit/stats")
+    yield from _queries("/admin/auth/user/", "q=user-7")
+    yield from ("/api/audit/types", "/admin/jobs/organization/", "/admin/", "/admin/jobs/webhookdelivery/")
+    yield from ("/admin/cloudtrain_site/looprun/", "/admin/jobs/datasetupload/?q=x")
