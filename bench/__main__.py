@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,14 +18,13 @@ import time
 from pathlib import Path
 
 from bench import results
-from bench.ending import end_as_by_ctrl_c
+from bench.ending import end, end_as_by_ctrl_c
 from bench.plan import BENCHES, Bench
 from bench.results import Result
 from bench.stack import FIGURES_VARIABLE, ROOT, Figure
 
 #: For all of them together.
 BUDGET_SECONDS = 20 * 60.0
-END_SECONDS = 20.0
 
 
 def run(name: str, bench: Bench, limit_seconds: float) -> Result:
@@ -52,17 +50,6 @@ def run(name: str, bench: Bench, limit_seconds: float) -> Result:
     if not figures and not problem:
         problem = "it failed"
     return Result(figures, problem, round(time.monotonic() - began, 1))
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End it so that it ends what it started (bench/ending.py)."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def main() -> int:

@@ -20,10 +20,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from bench.bench_rest import family, processor_seconds
+from bench.bench_rest import family, is_web, processor_seconds
 from bench.capacity import NAMES, READS_A_SECOND, Costs, Load
 from bench.stack import ROOT, Figure, Stack, print_table, running_stack
 from examples.fake_replicate.process import FakeReplicateProcess
@@ -122,8 +121,7 @@ class Site:
     def _spent(self) -> tuple[float, float]:
         spent = {"web": 0.0, "background": 0.0}
         for pid in family(self.stack.process.pid):
-            name = Path(f"/proc/{pid}/comm").read_text().strip()
-            spent["web" if name == "web" else "background"] += processor_seconds(pid)
+            spent["web" if is_web(pid) else "background"] += processor_seconds(pid)
         return spent["web"], spent["background"]
 
 

@@ -26,7 +26,8 @@ from typing import cast
 import uvloop
 
 from bench.bench_rest import family, processor_seconds
-from bench.event_site import OURS, Site, end, running_site
+from bench.ending import end
+from bench.event_site import OURS, Site, running_site
 from bench.stack import Figure, print_table
 from tests.servers import free_port, wait_for_port
 

@@ -24,11 +24,10 @@ from statistics import median
 
 import httpx
 
-from bench.ending import end_as_by_ctrl_c
-from bench.stack import FOREIGN, Figure, print_table
+from bench.ending import end, end_as_by_ctrl_c
+from bench.stack import FOREIGN, ROOT, Figure, print_table
 from tests.servers import free_port
 
-ROOT = Path(__file__).resolve().parent.parent
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 120
 SETTLE_SECONDS = 10
@@ -81,6 +80,11 @@ def share_mb(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
+def is_web(pid: int) -> bool:
+    """Whether this is a web process, by the name that it gives itself."""
+    return Path(f"/proc/{pid}/comm").read_text().strip() == "web"
+
+
 def processor_seconds(pid: int) -> float:
     """Its own and its ended children's."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -93,8 +97,7 @@ def started(command: Sequence[str], environment: dict[str, str]) -> Iterator[sub
     try:
         yield process
     finally:
-        process.terminate()
-        process.wait(15)
+        end(process)
 
 
 def wait_until_ready(url: str) -> None:

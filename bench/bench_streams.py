@@ -26,18 +26,18 @@ from typing import Any, cast
 
 import uvloop
 
-from bench.bench_rest import family, processor_seconds, share_mb
-from bench.event_site import OURS, Site, running_site
+from bench.bench_rest import family, is_web, processor_seconds, share_mb
+from bench.event_site import ORGANIZATIONS, OURS, Site, running_site
+from bench.event_site import WRITES_A_SECOND as EVENTS_A_SECOND
 from bench.stream_readers import Arrivals, Reader
 from tests.servers import free_port
 
-ORGANIZATIONS, USERS = 100, 1000
-EVENTS_A_SECOND = 50
 LEAVE_A_SECOND = 20
 CONNECT_AT_ONCE = 40
+#: What a burst of requests makes a process load and keep is no stream's cost: these readers come before it is measured.
 FIRST = 400
 SETTLE_SECONDS = 5
-#: After the end of the writer.
+#: For how long the readers may lack the last events after the writer has ended.
 LATE_SECONDS = 30
 MOST_KILOBYTES, MOST_SECONDS = 25, 1.0
 
@@ -78,14 +78,13 @@ class Crowd:
     async def watch(self, name: str, seconds: float, meanwhile: Coroutine[Any, Any, None] | None = None) -> Phase:
         """Note the events of the next seconds: for each when the last reader had it."""
         phase, before = Phase(name), set(self.arrivals.latest)
-        pids = self.pids()
-        cost, started = sum(map(processor_seconds, pids)), time.monotonic()
+        costs, started = {pid: processor_seconds(pid) for pid in self.pids()}, time.monotonic()
         task = asyncio.create_task(meanwhile) if meanwhile else None
         await asyncio.sleep(seconds)
         if task:
             await task
-        alive = set(self.pids())
-        spent = sum(processor_seconds(pid) for pid in pids if pid in alive) - cost
+        # A process that was killed meanwhile tells nothing any more, nor does one that has begun since.
+        spent = sum(processor_seconds(pid) - costs[pid] for pid in self.pids() if pid in costs)
         phase.processor = spent / (time.monotonic() - started)
         # The newest may not have reached everybody yet.
         await asyncio.sleep(2)
@@ -117,13 +116,12 @@ class Crowd:
 
 
 def web_pids(site: Site) -> list[int]:
-    """The web processes, without the parent that keeps them."""
     found = []
     for pid in family(site.process.pid):
-        with suppress(OSError):
-            if b"cloudtrain_site.web" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        with suppress(OSError):  # it has just ended
+            if is_web(pid):
                 found.append(pid)
-    return found if len(found) == 1 else [pid for pid in found if pid != site.process.pid]
+    return found
 
 
 def connections_of(pid: int) -> int:
@@ -138,7 +136,6 @@ async def measure(options: argparse.Namespace) -> None:
         arrivals = Arrivals()
         places = [people[n % len(people)] for n in range(options.clients)]
         readers = [Reader(site.port, organization, session, arrivals) for organization, session in places]
-        # What a burst of requests makes a process load and keep is no stream's cost.
         crowd = Crowd(readers[:FIRST], arrivals, lambda: web_pids(site))
         await crowd.open()
         await asyncio.sleep(2)

@@ -23,13 +23,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 
 import psycopg
 
-from bench.bench_rest import family, processor_seconds
-from bench.ending import end_as_by_ctrl_c
+from bench.bench_rest import family, is_web, processor_seconds
+from bench.ending import end, end_as_by_ctrl_c
 from bench.stack import ROOT, Figure, Stack, percentile, print_table, running_stack
 from tests.servers import PostgresServer, free_port, wait_for_port
 
@@ -134,10 +133,6 @@ def crowd_of(keys: Sequence[str], port: int, each: int, pids: dict[int, str]) ->
     return run([Submitter(port, key, body) for key in keys], each, pids)
 
 
-def is_web(pid: int) -> bool:
-    return Path(f"/proc/{pid}/comm").read_text().strip() == "web"
-
-
 def measure(stack: Stack, clients: int, each: int) -> tuple[Outcome, int]:
     """What all clients came to, and how many of their jobs are stored."""
     from jobs.models import Job
@@ -162,8 +157,7 @@ def least_site(clients: int, database: dict[str, str]) -> Iterator[tuple[int, in
             wait_for_port(port, process)
             yield port, process.pid
         finally:
-            process.terminate()
-            process.wait(TIMEOUT_SECONDS)
+            end(process)
 
 
 def figures(kind: str, stack: Stack, many: Outcome, stored: int, least: Outcome) -> list[Figure]:

@@ -1,10 +1,14 @@
-"""How a bench ends that somebody stops."""
+"""How a bench ends that somebody stops, and what it started."""
 
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from types import FrameType
+from typing import Any
+
+END_SECONDS = 20.0
 
 
 def end_as_by_ctrl_c() -> None:
@@ -19,3 +23,13 @@ def _leave(number: int, frame: FrameType | None) -> None:
     # The servers take their time to end: whoever is impatient meanwhile would leave them behind.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(128 + number)
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """End a process by SIGTERM, so that it ends what it started; after its time by SIGKILL."""
+    process.terminate()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

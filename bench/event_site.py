@@ -27,13 +27,14 @@ from typing import Any
 import httpx
 import uvicorn
 
-from bench.ending import end_as_by_ctrl_c
+from bench.ending import end, end_as_by_ctrl_c
 from bench.limits import NONE_REACHED
 from tests.servers import PostgresServer, free_port, wait_for_port
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS, STOCK = "ours", "the library's"
 WRITES_A_SECOND = 50
+ORGANIZATIONS, PEOPLE = 100, 1000
 FAN_OUT_ROUNDS = 20
 BURST_EVENTS = 100
 #: What the bench's own surroundings must not decide.
@@ -145,7 +146,7 @@ def write(writer: int, seconds: float) -> None:
 
 
 def people() -> None:
-    """Make a thousand users in a hundred organizations; print the organization and the session of each."""
+    """Make users in organizations; print the organization and the session of each."""
     from django.conf import settings
     from django.contrib.auth.models import User
     from django.test import Client
@@ -153,8 +154,8 @@ def people() -> None:
     from jobs.models import Membership, Organization
     from jobs.roles import Role
 
-    organizations = Organization.objects.bulk_create([Organization(name=f"org-{n}") for n in range(100)])
-    users = User.objects.bulk_create(User(username=f"user-{n}") for n in range(1000))
+    organizations = Organization.objects.bulk_create([Organization(name=f"org-{n}") for n in range(ORGANIZATIONS)])
+    users = User.objects.bulk_create(User(username=f"user-{n}") for n in range(PEOPLE))
     places = [(user, organizations[n % len(organizations)]) for n, user in enumerate(users)]
     Membership.objects.bulk_create(Membership(user=u, organization=o, role=Role.VIEWER) for u, o in places)
     sessions = []
@@ -291,15 +292,6 @@ def _start_web(kind: str, site: Site) -> subprocess.Popen[bytes]:
     module = ["cloudtrain_site.web"] if kind == OURS else ["bench.event_site", "web"]
     command = [sys.executable, "-m", *module, "--port", str(site.port)]
     return subprocess.Popen(command, cwd=ROOT, env={**site.environment, "CLOUDTRAIN_ROLE": "web"})
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def main() -> None:

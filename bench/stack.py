@@ -94,10 +94,7 @@ class Stack:
         return "\n".join((self.folder / "up.out").read_text().splitlines()[-5:])
 
     def is_ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/api/cloud/health/ready", timeout=2).is_success
-        except httpx.HTTPError:
-            return False
+        return is_ready(self.url)
 
     def has_workers(self) -> bool:
         """Whether both task workers wait for work, as their signs of life say."""
@@ -114,6 +111,14 @@ class Stack:
             self.process.kill()
             self.process.wait()
         kill_all(lambda: list(processes_of(self.folder / "jobs")))
+
+
+def is_ready(url: str) -> bool:
+    """Whether the site at this address answers, and has its database."""
+    try:
+        return httpx.get(f"{url}/api/cloud/health/ready", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
 
 
 @contextmanager

@@ -30,11 +30,11 @@ from typing import Any
 import httpx
 
 from bench.ending import end_as_by_ctrl_c
+from bench.stack import ROOT, is_ready
 from examples.fake_replicate.process import FakeReplicateProcess
 from tests.servers import PostgresServer, free_port
 from tests.wait import wait_until
 
-ROOT = Path(__file__).resolve().parent.parent
 VERSION_0_1_0 = "6d320a2"
 SECONDS_EACH = 15.0
 PATIENCE_SECONDS = 300.0
@@ -83,13 +83,7 @@ class Site:
                 stdout=output,
                 stderr=output,
             )
-        wait_until(self.is_ready, PATIENCE_SECONDS)
-
-    def is_ready(self) -> bool:
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/api/cloud/health/ready", timeout=5).is_success
-        except httpx.HTTPError:
-            return False
+        wait_until(lambda: is_ready(f"http://127.0.0.1:{self.port}"), PATIENCE_SECONDS)
 
     def ledger_agrees(self) -> bool:
         try:

@@ -112,13 +112,13 @@ def attributes_of(span: Any) -> dict[str, Any]:
 def submit(http: httpx.Client, correlation_id: str) -> str:
     body = {"config": {"--max_train_steps": 10}, "config_name": "toys", "webhook_url": WEBHOOK}
     headers = {"X-Correlation-ID": correlation_id}
-    answer = http.post(f"/api/cloud/jobs/submit{'?provider=replicate'}", json=body, headers=headers)
+    answer = http.post("/api/cloud/jobs/submit?provider=replicate", json=body, headers=headers)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["job_id"])
 
 
 def a_task() -> None:
-    """Be one."""
+    """Do nothing."""
 
 
 @pytest.mark.slow
