@@ -1,4 +1,4 @@
-"""Tags for all admin pages about pending approvals."""
+"""Tags of the admin's front page about pending approvals."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ def pending_approvals(context: dict[str, Any]) -> int:
     if request is None or not context.get("has_permission") or not request.user.is_authenticated:
         return 0
     condition = remembered(request, "managed_or_reviewed", lambda: managed_or_reviewed_by(request.user))
-    pending = remembered(request, "pending", ApprovalRequest.objects.filter(condition, is_decided=False).count)
-    return int(pending)
+    return ApprovalRequest.objects.filter(condition, is_decided=False).count()
 
 
 @register.simple_tag(takes_context=True)
