@@ -29,8 +29,7 @@ def terms_of(job: Job, key: str = "") -> dict[str, Any]:
     terms = {
         "config": job.config,
         "dataloader_config": job.dataloader_config,
-        # Jobs have this column only where datasets can be uploaded.
-        "dataset": getattr(job, "dataset_id", None),
+        "dataset": job.dataset_id,
         "provider": job.provider,
         "hardware_profile": job.hardware_profile,
         COST: None if cost is None else f"{cost:.4f}",
