@@ -267,7 +267,7 @@ def rule_warnings(rule: ApprovalRule) -> list[str]:
     counts = {item: reviewers_in(item.pk, rule.reviewer_role, rule.reviewer_group_id).count() for item in organizations}
     return [
         f"Organization {item.name} has {count} of the {rule.approvals_needed} reviewers that the rule needs. "
-        "Requests there expire undecided."
+        "Requests there expire without a decision."
         for item, count in counts.items()
         if count < rule.approvals_needed
     ]

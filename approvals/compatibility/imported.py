@@ -195,7 +195,7 @@ def _change(old: str, new: str, name: str, reason: str, at: datetime) -> Change:
 
 
 def _moment(row: Row, *names: str) -> datetime:
-    """Return the first time that the row has; now for one that can't be read: only a line of history hangs on it."""
+    """Return the first of these times that the row has; now, if it can't be read: only the history shows it."""
     try:
         return next(filter(None, (moment(row, name) for name in names)), timezone.now())
     except BrokenRowError:

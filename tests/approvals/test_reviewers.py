@@ -227,7 +227,7 @@ def test_exactly_as_many_reviewers_as_a_rule_needs_are_enough(acme: Organization
     assert reviewers.rule_warnings(everywhere) == []
     everywhere.approvals_needed = 2
     (first, second) = reviewers.rule_warnings(everywhere)
-    text = "Organization {} has 1 of the 2 reviewers that the rule needs. Requests there expire undecided."
+    text = "Organization {} has 1 of the 2 reviewers that the rule needs. Requests there expire without a decision."
     assert {first, second} == {text.format("acme"), text.format("other")}
     everywhere.organization = acme
     assert reviewers.rule_warnings(everywhere) == [text.format("acme")]

@@ -19,5 +19,5 @@ function askAgain(image) {
 }
 
 document.addEventListener("error", ({ target }) => target instanceof HTMLImageElement && askAgain(target), true);
-// Those that failed before this script was there.
+// Pictures may have failed before this script ran.
 for (const image of document.images) if (image.complete && !image.naturalWidth) askAgain(image);
