@@ -49,7 +49,10 @@ class Found:
 
         `shape` says what is read of each.
         """
-        if self._is_one_index and not self.is_narrowed and not self.criteria and sort in (NEWEST, OLDEST):
+        is_plain = self._is_one_index and not self.is_narrowed and not self.criteria
+        # The ids of what is left out would all be read here, of however many.
+        is_far_down = offset > MOST_COUNTED
+        if sort in (NEWEST, OLDEST) and (is_plain or is_far_down):
             jobs = those_after(self.seen, sort, cursor).order_by("-id" if sort == NEWEST else "id")
             return list(shape(jobs)[offset : offset + count])
         ids = self._first_ids(sort, cursor, offset + count)[offset:]

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from cloudtrain_site.models import ApiKey
 from cloudtrain_site.states import SYSTEM, Source, change_state
 from jobs.api.serializers import JobSerializer
+from jobs.finding import pages
 from jobs.models import Job, Organization
 from jobs.roles import Role
 from tests.factories import make_job as make_any_job
@@ -47,6 +49,17 @@ def test_the_list_is_newest_first_with_a_cursor_to_the_rest(as_alice: APIClient,
 def test_an_offset_works_as_well(as_alice: APIClient, make_job: MakeJob) -> None:
     made = sorted((make_job().pk for _ in range(3)), reverse=True)
     assert ids(as_alice.get(f"{JOBS}?offset=1&limit=1").json()) == made[1:2]
+
+
+def test_what_lies_before_an_offset_far_down_is_left_to_the_database(
+    as_alice: APIClient, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = sorted((make_job(status="failed").pk for _ in range(4)), reverse=True)
+    monkeypatch.setattr(pages, "MOST_COUNTED", 1)
+    with CaptureQueriesContext(connection) as queries:
+        answer = as_alice.get(f"{JOBS}?status=failed&offset=2&limit=1").json()
+    assert (ids(answer), answer["next_cursor"]) == (made[2:3], made[2])
+    assert any("OFFSET 2" in query["sql"] for query in queries.captured_queries)
 
 
 def test_the_list_is_empty_before_the_first_job(as_alice: APIClient) -> None:
