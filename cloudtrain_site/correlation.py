@@ -124,7 +124,7 @@ def _drop_second_id(**kwargs: Any) -> None:
 @receiver(request_signals.bind_extra_request_finished_metadata, dispatch_uid="cloudtrain.request_finished")
 @receiver(request_signals.bind_extra_request_failed_metadata, dispatch_uid="cloudtrain.request_failed")
 def _add_cheap_facts(request: HttpRequest, log_kwargs: dict[str, Any], **kwargs: Any) -> None:
-    """Add the duration, which of several processes it was, and the user if the request has loaded it: no query."""
+    """Add the duration, the process where there are several, and the user if it is loaded: this makes no query."""
     started = getattr(request, "started_at", None)
     if started is not None:
         log_kwargs["duration_ms"] = round((time.perf_counter() - started) * 1000, 1)

@@ -97,7 +97,7 @@ class OperationSchema(AutoSchema):
         return operation
 
     def get_tags(self) -> list[str]:
-        """Return the view's own tag, of what is there for others' programs; else the one of the address."""
+        """Return the tag of a view that is there for others' programs; else the one of the address."""
         tag = getattr(self.view, "schema_tag", "")
         return [tag] if tag else super().get_tags()
 

@@ -1,4 +1,4 @@
-"""Whether somebody has written since the last look: a hundredth of what a look costs, for those who look often."""
+"""Whether somebody has written since the last look, for code that looks often: it costs a hundredth of a look."""
 
 from __future__ import annotations
 

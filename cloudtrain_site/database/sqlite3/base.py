@@ -66,7 +66,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 def close_idle() -> None:
-    """Close those that nobody uses."""
+    """Close the idle connections."""
     while (found := _pop()) is not None:
         found[1].close()
 
