@@ -215,7 +215,8 @@ def print_table(title: str, figures: Sequence[Figure]) -> int:
 
 def shown(value: float, unit: str) -> str:
     """Return three digits of a small value, and all of those before the point."""
-    decimals = 0 if value == int(value) else max(0, 2 - int(math.log10(max(abs(value), 0.01))))
+    is_whole = not math.isfinite(value) or value == int(value)  # what could not be measured is nan or inf
+    decimals = 0 if is_whole else max(0, 2 - int(math.log10(max(abs(value), 0.01))))
     return f"{value:,.{decimals}f} {unit}".strip()
 
 

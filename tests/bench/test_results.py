@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,14 @@ def test_a_bench_hands_over_what_it_shows(
     monkeypatch.setenv(COLLECTED, str(tmp_path / "figures"))
     assert print_table("One", [Figure("missed", 2, target=1)]) == 1
     assert '"missed", "value": 2' in (tmp_path / "figures").read_text()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_could_not_be_measured_is_shown_and_misses_its_target(
+    value: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert print_table("One", [Figure("never came", value, "ms", 10, 400)]) == 1
+    assert f"{value} ms" in capsys.readouterr().out
 
 
 def test_every_bench_has_its_place_in_the_plan() -> None:
