@@ -189,7 +189,7 @@ def main() -> int:
             listener = listen(options.host, options.port)
             processes = processes_of(options.processes)
             if processes > 1:
-                become_supervisor(listener.detach(), processes, with_background=False)
+                become_supervisor(listener.detach(), processes)
             name_process("web")
             serve(listener, Board.create(1), 0)
         else:

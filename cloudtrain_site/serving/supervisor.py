@@ -18,7 +18,7 @@ from functools import partial
 from types import FrameType
 from typing import NoReturn
 
-from cloudtrain_site.conf.places import COMMAND, with_import_path
+from cloudtrain_site.conf.places import with_import_path
 from cloudtrain_site.conf.web_processes import VARIABLE as WEB_PROCESSES
 from cloudtrain_site.serving.board import Board
 from cloudtrain_site.serving.processes import MODULE_RUNNER, Child, Service, follow_parent, stop, stop_all
@@ -35,11 +35,14 @@ READY_SECONDS = 60.0
 RETIRE_SECONDS = 60.0
 
 
-def become_supervisor(listener: int, processes: int, *, with_background: bool) -> NoReturn:
-    """Replace this program. The process keeps its number, its terminal and the socket `listener`."""
+def become_supervisor(listener: int, processes: int) -> NoReturn:
+    """Replace this program by the supervisor of web processes alone.
+
+    The process keeps its number, its terminal and the socket `listener`.
+    """
     os.set_inheritable(listener, True)
-    command = [*MODULE_RUNNER, "cloudtrain_site.serving.supervisor", "--listener", str(listener)]
-    command += ["--processes", str(processes), *(["--background"] if with_background else [])]
+    command = [*MODULE_RUNNER, "cloudtrain_site.serving.supervisor"]
+    command += ["--listener", str(listener), "--processes", str(processes)]
     os.execve(sys.executable, command, with_import_path(os.environ))  # noqa: S606 - our own program
 
 
@@ -202,16 +205,15 @@ class Supervisor:
 
 def main() -> None:
     follow_parent()
-    parser = argparse.ArgumentParser(prog=f"{COMMAND} up")
+    parser = argparse.ArgumentParser()
     parser.add_argument("--listener", type=int, required=True)
     parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--background", action="store_true")
     options = parser.parse_args()
     # Here: a web process, which imports this module too, first hides what its libraries don't need.
     from cloudtrain_site.structured_logging import init_from_env
 
     init_from_env()
-    supervise(options.listener, options.processes, with_background=options.background)
+    supervise(options.listener, options.processes, with_background=False)
 
 
 if __name__ == "__main__":
