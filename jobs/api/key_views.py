@@ -13,15 +13,7 @@ from rest_framework.response import Response
 
 from cloudtrain_site.accounts.api_keys import MAX_KEYS_PER_USER, keys_of, make_key, revoke_key
 from cloudtrain_site.accounts.scopes import ByHand
-from cloudtrain_site.api import (
-    StrictSerializer,
-    SuccessField,
-    UtcField,
-    checked,
-    current_user,
-    raises,
-    rendered,
-)
+from cloudtrain_site.api import StrictSerializer, SuccessField, UtcField, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import ApiKey, Scope
 from cloudtrain_site.names import readable_name

@@ -12,15 +12,7 @@ from rest_framework.response import Response
 
 from cloudtrain_site.accounts.api_keys import organization_of_key
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import (
-    StrictSerializer,
-    SuccessField,
-    UtcField,
-    checked,
-    current_user,
-    raises,
-    rendered,
-)
+from cloudtrain_site.api import StrictSerializer, SuccessField, UtcField, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
 from cloudtrain_site.strict_views import StrictViewSet

@@ -13,15 +13,7 @@ from rest_framework.response import Response
 
 from cloudtrain_site.accounts.api_keys import keys_of
 from cloudtrain_site.accounts.scopes import ByHand, needs
-from cloudtrain_site.api import (
-    StrictSerializer,
-    SuccessField,
-    UtcField,
-    checked,
-    current_user,
-    raises,
-    rendered,
-)
+from cloudtrain_site.api import StrictSerializer, SuccessField, UtcField, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
 from cloudtrain_site.names import readable_name

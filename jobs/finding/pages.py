@@ -10,7 +10,8 @@ from jobs.finding.search import Criterion
 from jobs.models import Job, JobQuerySet
 from jobs.permissions import AnyUser, Team, is_superuser
 
-#: Of the jobs that match by their own columns so many are sorted here: to find more, too many may have to be read.
+#: If no more jobs than this match by their own columns, they are read and sorted here: to walk an order until a page of
+#: them is full could read the whole list.
 FEW = 500
 #: For more organizations one walk through the jobs of all is quicker than one through each one's.
 MOST_LISTS = 300
@@ -25,14 +26,17 @@ Reader = tuple[AnyUser, Sequence[Team]]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The jobs that match, of whatever organization, and whose of them are seen (None: those of none)."""
+    """The jobs that match, of any organization, and the organizations whose jobs the reader sees.
 
-    #: Those whose own columns are as they are asked for.
+    None among these stands for the jobs of no organization.
+    """
+
+    #: The jobs that match by their own columns.
     jobs: JobQuerySet
     criteria: Sequence[Criterion]
     organizations: Sequence[int | None]
     sees_all: bool
-    #: Whether `jobs` are not all.
+    #: Whether a filter on their own columns left some out of `jobs`.
     is_narrowed: bool
 
     @property

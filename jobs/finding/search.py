@@ -26,10 +26,10 @@ RUN_NUMBER = re.compile("#([0-9]{1,18})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """A condition that jobs don't meet by their own columns alone.
+    """A condition on more than a job's own columns.
 
-    `walked` is quick for each of the jobs that an index is walked along, and `counted` for very many. `is_few`: their
-    ids are known.
+    `walked` is quick where an index is walked job by job, and `counted` where very many jobs are counted. `is_few`: the
+    ids of the jobs that meet it are known.
     """
 
     walked: Q

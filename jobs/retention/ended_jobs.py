@@ -1,4 +1,4 @@
-"""The removal of old jobs with all that belongs to them, but for what their costs are proven by.
+"""The removal of old jobs and all that belongs to them, except what proves their costs.
 
 A job's row stays, empty and deleted: the entries of the ledger point to it, its number is not given again, and a
 training that its provider still lists is not discovered as a new one.
@@ -6,7 +6,6 @@ training that its provider still lists is not discovered as a new one.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -22,11 +21,9 @@ from jobs.models import Job, JobAccount, JobEvent, OutputFetch, StoredOutput, We
 from jobs.outputs.measuring import measure
 from jobs.statuses import TERMINAL
 
-logger = logging.getLogger("simpletuner.cloud.jobs")
-
 #: With their histories some hundred rows: a transaction of a few milliseconds.
 BATCH = 20
-#: They say that a training's results were measured and fetched: without them that would begin anew.
+#: These rows say that a training's results were measured and fetched. Without them both would begin anew.
 STAYS: tuple[type[Any], ...] = (StoredOutput, OutputFetch)
 EMPTY: dict[str, Any] = {
     **{name: {} for name in ("config", "metadata")},
@@ -58,7 +55,8 @@ def remove_old(before: datetime, until: float) -> int:
 
 def _due(before: datetime) -> QuerySet[Job]:
     of_job = {"job": OuterRef("pk")}
-    has_history = Exists(JobEvent.objects.filter(**of_job))  # its last part that goes, in one transaction with the rest
+    # The history goes in the transaction that empties the row: a job without one is done.
+    has_history = Exists(JobEvent.objects.filter(**of_job))
     has_results = Exists(StoredOutput.objects.filter(**of_job, size__gt=0))
     gets_results = Exists(OutputFetch.objects.filter(**of_job, status=OutputFetch.Status.PENDING))
     costs_on = Exists(JobAccount.objects.filter(Q(settled_at=None) | Q(held__gt=0), **of_job))
