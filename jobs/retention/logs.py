@@ -46,10 +46,18 @@ def _remove_files(name: str, provider: KeepsLogFiles, before: datetime, until: f
     removed, last = 0, ""
     while time.monotonic() < until and (batch := list(jobs.filter(pk__gt=last)[:BATCH])):
         last = batch[-1].pk
-        try:
-            gone = [job.pk for job in batch if provider.remove_log(Handle(job.pk, job.external_id or ""))]
-        except ProviderError as error:
-            logger.warning("Old logs can't be removed: %s", error, extra={"provider": name})
+        gone: list[str] = []
+        errors: list[ProviderError] = []
+        for job in batch:
+            try:
+                if provider.remove_log(Handle(job.pk, job.external_id or "")):
+                    gone.append(job.pk)
+            except ProviderError as error:  # one log that can't ever be removed must not keep the others
+                errors.append(error)
+        if errors:
+            extra = {"provider": name, "jobs": len(errors)}
+            logger.warning("Old logs can't be removed: %s", errors[-1], extra=extra)
+        if len(errors) == len(batch):  # the provider is away
             break
         # After the files: what a crash leaves between the two is done once more.
         with unit_of_work():

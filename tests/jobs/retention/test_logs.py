@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from math import inf
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,17 @@ def test_a_log_on_another_machine_is_left_to_that(make_job: Callable[..., Job], 
     )
     assert remove_old(BEFORE, inf) == 0
     assert Job.objects.get(pk=job.pk).log_removed_at is None
+
+
+def test_a_log_that_can_not_be_removed_keeps_no_other(trained: Callable[..., Job], tmp_path: Path) -> None:
+    made = [with_log(trained, tmp_path, **days_ago(91)) for _ in range(3)]
+    stuck, *others = sorted(made, key=attrgetter("pk"))
+    log_of(stuck, tmp_path).unlink()
+    log_of(stuck, tmp_path).mkdir()
+    assert remove_old(BEFORE, inf) == 2
+    assert not any(log_of(job, tmp_path).exists() for job in others)
+    assert Job.objects.get(pk=stuck.pk).log_removed_at is None
+    assert KeptCurves.objects.get().job_id == stuck.pk
 
 
 def test_without_time_nothing_goes(trained: Callable[..., Job], tmp_path: Path) -> None:
