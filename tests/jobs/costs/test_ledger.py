@@ -35,7 +35,9 @@ def kinds(job: Job) -> list[tuple[str, float]]:
 
 
 def running(make_job: MakeJob, **fields: Any) -> Job:
-    began = timezone.now() - timedelta(hours=1)
+    now = timezone.now()
+    # Since yesterday, in the hour after midnight, it would have an entry for each of two days.
+    began = max(now - timedelta(hours=1), now.replace(hour=0, minute=0, second=0, microsecond=0))
     usual = {"external_id": "x-1", "status": JobStatus.RUNNING, "started_at": began, "estimated_cost_usd": Decimal(5)}
     return make_job(**{**usual, **fields})
 
