@@ -124,6 +124,7 @@ def test_the_first_user_is_neither_nobody_nor_a_requester_who_is_gone(
     assert first in reviewers.eligible(request)
     assert (awaiting(first), awaiting(nobody)) == ([request.pk], [])
     assert reviewers.reviewer_objection(first, request) is None
+    assert reviewers.request_warnings(request) == []
     assert chosen(reviewers.reviewed_by(nobody)) == decidable(nobody) == []
 
 
