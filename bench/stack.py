@@ -10,7 +10,6 @@ import json
 import math
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -101,10 +100,10 @@ class Stack:
         return len(list(self.folder.glob("cloudtrain-signs-*/*.idle"))) >= 2
 
     def stop(self) -> None:
-        """End the stack as Ctrl-C does, and then its trainings, which outlive it."""
+        """End the stack, and then its trainings, which outlive it."""
         from tests.jobs.providers.local.trainings import processes_of
 
-        self.process.send_signal(signal.SIGINT)
+        self.process.terminate()  # SIGINT is ignored by what a script started in the background
         try:
             self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
