@@ -123,16 +123,16 @@ def pages() -> dict[str, str]:
     """Every page, by what its pictures are called."""
     from django.contrib.auth.models import User
 
-    from approvals.models import ApprovalRequest, ApprovalRule
+    from approvals.models import ApprovalRule
     from jobs.models import Job, TrainingConfig
+    from queueing.models import Budget
 
     names = ("queue", "approvals", "metrics", "spend", "budgets", "budgets/new", "machines", "account", "notices")
     more = ("jobs/new", "site/organizations", "site/people", "site/audit", "api/docs", "nowhere")
     found = {"jobs": "/", "jobs-failed": "/?status=failed&sort=cost", "jobs-none": "/?search=nothing-like-this"}
     found |= {name.replace("/", "-"): f"/{name}" for name in (*names, *more)}
     found |= {"second-factor": "/account/second-factor", "deliveries": "/notices/deliveries"}
-    admin = ("", "jobs/job/", "approvals/approvalrequest/", "approvals/approvalrule/", "approvals/approvalrule/add/")
-    found |= {f"admin-{name.replace('/', '-')}": f"/admin/{name}" for name in (*admin, "jobs/organization/")}
+    found |= {"admin": "/admin/"} | admin_pages()
     jobs = Job.objects.filter(organization__name="studio").order_by("-pk")
     if not jobs:
         return found | {"first-organization": "/first-visit/organization"}
@@ -154,12 +154,24 @@ def pages() -> dict[str, str]:
     for name in (*of_studio, "results", "notices", "discovered", "history", f"service-accounts/{'a' * 40}"):
         found["settings-" + name.replace("/", "-")[:24]] = f"{base}/{name}"
     found["settings-config"] = f"{base}/configs/{TrainingConfig.objects.first().pk}"  # type: ignore[union-attr]
-    rule, request = ApprovalRule.objects.last(), ApprovalRequest.objects.first()
-    found["settings-rule"] = f"{base}/rules/{rule.pk}"  # type: ignore[union-attr]
-    found["admin-request"] = f"/admin/approvals/approvalrequest/{request.pk}/change/"  # type: ignore[union-attr]
-    found["admin-rule"] = f"/admin/approvals/approvalrule/{rule.pk}/change/"  # type: ignore[union-attr]
+    found["settings-rule"] = f"{base}/rules/{ApprovalRule.objects.last().pk}"  # type: ignore[union-attr]
+    found["budget"] = f"/budgets/{Budget.objects.last().pk}"  # type: ignore[union-attr]
     found["site-organization"] = "/site/organizations/studio"
     found["site-person"] = f"/site/people/{User.objects.order_by('-pk')[0].pk}"
+    return found
+
+
+def admin_pages() -> dict[str, str]:
+    """The admin's lists, and of each its empty form and its last record."""
+    from django.contrib import admin
+    from django.contrib.admin.utils import quote
+
+    found = {}
+    for model in admin.site._registry:
+        name, base = model._meta.model_name, f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+        found |= {f"admin-{name}-list": base, f"admin-{name}-add": f"{base}add/"}
+        if last := model._default_manager.order_by("-pk").first():
+            found[f"admin-{name}"] = f"{base}{quote(last.pk)}/change/"
     return found
 
 

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from cloudtrain_site.api import raises, takes
-from cloudtrain_site.errors import Conflict, ExpectedError, error_body
+from cloudtrain_site.errors import Conflict, error_body, retry_header
 from cloudtrain_site.strict_views import StrictView
 from jobs.models import Job
 from jobs.outputs import serving, thumbnails
@@ -27,15 +27,6 @@ from jobs.outputs.serializers import FileQuery, FolderQuery, OutputListSerialize
 from jobs.outputs.store import folder_of, listing_of
 from jobs.outputs.streams import streamed
 from jobs.queries import find_job
-
-
-class ThumbnailNotMadeError(ExpectedError):
-    """The background makes it; the client asks again."""
-
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = "The thumbnail is being created. Ask again in a second."
-    default_code = "thumbnail_not_made"
-    wait = 1
 
 
 class RangeNotSatisfiable(exceptions.APIException):
@@ -73,11 +64,12 @@ class OutputContent(StrictView):
         operation_id="outputs_retrieve",
         responses={
             (200, "application/octet-stream"): OpenApiTypes.BINARY,
+            202: OpenApiResponse(description="The thumbnail is being created: ask again after `Retry-After` seconds."),
             (206, "application/octet-stream"): OpenApiTypes.BINARY,
             304: OpenApiResponse(description="The file has not changed since the client fetched it."),
         },
     )
-    @raises(Conflict, ThumbnailNotMadeError, RangeNotSatisfiable)
+    @raises(Conflict, RangeNotSatisfiable)
     @takes(FileQuery)
     def get(self, request: Request, job_id: str, path: str) -> HttpResponseBase:
         """Download an output file, or a part of it.
@@ -132,14 +124,16 @@ def _folder(job: Job) -> OutputFolder:
 
 
 def _thumbnail(request: Request, job: Job, folder: OutputFolder, path: str, width: int) -> HttpResponseBase:
-    """Raises NotFoundError, and ThumbnailNotMadeError for one that the background is now asked for."""
+    """Return the small copy, or 202: the background is now asked for it. Raises NotFoundError."""
     try:
         name = thumbnails.thumbnail_of(job, folder, path, width)
     except thumbnails.NoThumbnailError as error:
         if not error.later:
             raise NotFoundError from error
         thumbnails.request_thumbnails(job, [path], width)
-        raise ThumbnailNotMadeError from error
+        # 2xx: while pictures of a page are made, neither browsers nor alerts on 5xx report a failure.
+        body = error_body("The thumbnail is being created. Ask again in a second.", "thumbnail_not_made")
+        return Response(body, status=status.HTTP_202_ACCEPTED, headers=retry_header(1))
     return serving.file_response(_plain(request), OutputFolder(thumbnails.root_of(job)), name)
 
 

@@ -169,14 +169,10 @@ def chart_of(columns: Sequence[Column], limit: Decimal | None) -> dict[str, Any]
     scale = charts.scale_for(max(highest, limit or ZERO))
     return {
         "series": charts.bars([column.amounts for column in columns], scale),
-        "marks": [axis_money(mark) for mark in scale.marks],
+        "marks": [money(mark) for mark in scale.marks],
         "grid": "".join(scale.line(mark, len(columns)) for mark in scale.marks),
         "limit": "" if limit is None else scale.line(limit, len(columns)),
     }
-
-
-def axis_money(amount: Decimal) -> str:
-    return f"${amount:,.0f}" if amount == amount.to_integral_value() else f"${amount:,.2f}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,7 @@ def test_a_small_copy_is_asked_for_and_then_there(
     monkeypatch.setattr(thumbnails, "async_task", lambda *arguments: requested.append(arguments))
     job = trained(FILES)
     response = get(alice, job, f"outputs/{PICTURE}?thumbnail=160")
-    assert (response.status_code, response["Retry-After"]) == (503, "1")
+    assert (response.status_code, response["Retry-After"]) == (202, "1")
     assert "request_finished" in caplog.messages
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     [(_, *arguments)] = requested
