@@ -68,15 +68,6 @@ def find_own_job(user: AnyUser, job_id: str) -> Job:
     return job
 
 
-def narrow(jobs: JobQuerySet, query: dict[str, Any]) -> JobQuerySet:
-    """Return the jobs that match `query` (a checked JobListQuery), newest first."""
-    if query["organization"]:
-        jobs = jobs.filter(organization__name=query["organization"])
-    conditions = [criterion.walked for criterion in criteria_of(query)]
-    jobs = by_own_columns(jobs, query).filter(*conditions)
-    return jobs.select_related("organization", "submitted_by").order_by("-id")
-
-
 def by_own_columns(jobs: JobQuerySet, query: dict[str, Any]) -> JobQuerySet:
     """Return the jobs whose own columns are as the query asks."""
     if query["status"]:

@@ -13,9 +13,11 @@ from jobs import extensions
 from jobs.dashboard.listing.periods import LAST_MONTH, THIS_MONTH
 from jobs.dashboard.navigation import part
 from jobs.dashboard.rows import LABELS
-from jobs.finding.orders import LOSS
-from jobs.permissions import AnyUser, Team, listed_jobs_of, teams_of
-from jobs.queries import narrow
+from jobs.finding.orders import LOSS, NEWEST
+from jobs.finding.pages import found_for
+from jobs.finding.search import matching
+from jobs.models import Job, JobQuerySet
+from jobs.permissions import AnyUser, Team, teams_of
 from jobs.roles import SUBMITTERS, Role
 from jobs.validators import NAME_LIMIT
 
@@ -65,14 +67,16 @@ def _settings(teams: Sequence[Team]) -> Iterator[Place]:
 
 
 def _jobs(user: AnyUser, teams: Sequence[Team], text: str) -> list[Place]:
-    query = {"status": (), "provider": "", "job_type": "", "organization": "", "tag": "", "search": text}
-    columns = ("pk", "number", "config_name", "status", "created_at")
-    jobs = narrow(listed_jobs_of(user, teams), query).select_related(None).only(*columns)
+    found = found_for((user, teams), Job.objects.kept(), [matching(text)], organization="", is_narrowed=False)
     return [
         Place(
             f"{job.config_name} #{job.number}" if job.number else job.config_name,
             f"{LABELS[job.status]}, {job.created_at.day} {job.created_at:%b}",
             reverse("job-page", args=[job.pk]),
         )
-        for job in jobs[:MOST_JOBS]
+        for job in found.page(_as_shown, NEWEST, cursor="", count=MOST_JOBS)
     ]
+
+
+def _as_shown(jobs: JobQuerySet) -> JobQuerySet:
+    return jobs.only("pk", "number", "config_name", "status", "created_at")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from django.db.models import Q, QuerySet
 from django.utils import timezone
@@ -62,7 +63,7 @@ def measure(job: Job) -> bool:
 
 def measure_ended(until: float) -> int:
     """Measure the trainings that ended since the last time, the newest first. Returns how many."""
-    return sum(measure(job) for job in _unmeasured() if time.monotonic() < until)
+    return sum(measure(job) for job in takewhile(lambda _: time.monotonic() < until, _unmeasured()))
 
 
 def _unmeasured() -> Iterator[Job]:

@@ -138,6 +138,15 @@ def test_a_table_with_gaps_is_not_counted_for_ever(acme: Organization, alice: Us
     assert refresh_when_grown() == 0
 
 
+@pytest.mark.sqlite
+def test_each_index_is_counted_by_itself_for_the_sake_of_other_writers() -> None:
+    with CaptureQueriesContext(connection) as queries:
+        refresh_statistics()
+    statements = {query["sql"] for query in queries.captured_queries}
+    assert {'ANALYZE "job_list"', 'ANALYZE "job_active"', 'ANALYZE "ledger_by_organization"'} <= statements
+    assert 'ANALYZE "jobs_job"' not in statements
+
+
 def test_a_new_database_is_only_looked_at(db: None) -> None:
     with CaptureQueriesContext(connection) as queries:
         assert refresh_when_grown() == 0

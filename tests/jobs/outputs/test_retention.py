@@ -23,7 +23,7 @@ from cloudtrain_site.errors import Conflict
 from cloudtrain_site.extensions import kept
 from cloudtrain_site.notices.models import Notice
 from jobs.models import Job, StoredOutput
-from jobs.outputs import keeping, retention
+from jobs.outputs import keeping, measuring, retention
 from jobs.outputs.retention import GB, Stored, due_removals
 from jobs.outputs.store import absence_of, folder_of
 from jobs.statuses import JobStatus
@@ -328,3 +328,14 @@ def test_the_health_page_says_how_much_there_is(old: MakeTrained, write_config: 
     retention.run(None, inf)
     assert retention.usage_as_text().startswith("The results of 2 ended runs take ")
     assert "1 of these runs will lose files" in retention.usage_as_text()
+
+
+def test_a_round_reads_no_more_jobs_once_its_time_is_over(
+    old: MakeTrained, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    monkeypatch.setattr(measuring, "BATCH", 1)
+    for _ in range(3):
+        old()
+    with django_assert_num_queries(1):
+        assert measuring.measure_ended(time.monotonic()) == 0
+    assert measuring.measure_ended(inf) == 3

@@ -16,9 +16,9 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.configs.submission import Submission
+from jobs.finding.search import matching
 from jobs.models import Job, Membership, Organization, RunCounter
 from jobs.organizations import discovered
-from jobs.queries import narrow
 from jobs.statuses import JobStatus
 from tests import factories
 
@@ -75,9 +75,8 @@ def test_a_discovered_job_is_numbered_when_an_organization_takes_it(alice: User,
 def test_a_job_is_found_by_its_number(alice: User) -> None:
     submit(alice, "one")
     second = submit(alice, "two")
-    query = dict.fromkeys(("status", "provider", "job_type", "organization", "tag"), "")
-    assert list(narrow(Job.objects.all(), {**query, "search": "#2"})) == [second]
-    assert not list(narrow(Job.objects.all(), {**query, "search": "#22"}))
+    assert list(Job.objects.filter(matching("#2").walked)) == [second]
+    assert not list(Job.objects.filter(matching("#22").walked))
 
 
 def test_the_migration_numbers_old_jobs_in_their_order(acme: Organization, make_job: MakeJob) -> None:
