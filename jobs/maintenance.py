@@ -31,7 +31,6 @@ from jobs.providers import get_provider, names
 from jobs.providers.base import Handle, ProviderError
 from jobs.providers.local.folder import JOB_ID, JobFolder
 from jobs.providers.runner.records import CLAIM, CLAIMS
-from jobs.statuses import AT_PROVIDER
 from jobs.sync import circuit_breaker, refresh
 from jobs.webhooks import apply
 
@@ -120,7 +119,7 @@ def silent_jobs(config: ProviderConfig) -> Sequence[Job]:
     """Return the jobs of a provider with a webhook that have been silent for longer than its settings allow."""
     quiet_since = timezone.now() - timedelta(minutes=config.silence_minutes)
     silent = Q(last_synced_at__lt=quiet_since) | Q(last_synced_at=None, queued_at__lt=quiet_since)
-    jobs = Job.objects.filter(silent, provider=config.pk, status__in=AT_PROVIDER).exclude(external_id=None)
+    jobs = Job.objects.at_provider().filter(silent, provider=config.pk).exclude(external_id=None)
     return list(jobs.defer("config", "dataloader_config").order_by("id"))
 
 
@@ -153,7 +152,8 @@ def _record_missed(config: ProviderConfig, moved: int) -> None:
 def retry_cancels() -> int:
     """Ask once more for the cancellations that no provider has confirmed, and refresh those jobs."""
     waiting = list(
-        Job.objects.filter(status__in=AT_PROVIDER, cancel_requested_at__isnull=False)
+        Job.objects.at_provider()
+        .filter(cancel_requested_at__isnull=False)
         .exclude(external_id=None)
         .defer("config", "dataloader_config")
         .order_by("?")  # if there are more than one round manages, none is always the last

@@ -13,7 +13,6 @@ from cloudtrain_site.conf.public_address import full_link
 from cloudtrain_site.doctor.findings import Finding, bad, ok, warn
 from jobs.models import Job, ProviderConfig
 from jobs.providers import get_provider, names
-from jobs.statuses import AT_PROVIDER
 from queueing.models import QueueEntry
 
 #: A provider should have confirmed a cancellation by then, and should have told of a running job.
@@ -26,7 +25,7 @@ REFRESH = f"{COMMAND} sync_jobs --active"
 def money_in_flight() -> Iterator[Finding]:
     """Check that the state of every job at a provider is known."""
     now = timezone.now()
-    at_providers = Job.objects.filter(status__in=AT_PROVIDER)
+    at_providers = Job.objects.at_provider()
     cancelled = at_providers.filter(cancel_requested_at__lt=now - UNCONFIRMED_AFTER)
     if text := _listed(cancelled):
         yield bad(f"Cancelled over 10 minutes ago, but not confirmed by the provider: {text}.", REFRESH)
@@ -52,7 +51,7 @@ def _unheard_of(now: datetime) -> QuerySet[Job]:
     told = [name for name, config in configs.items() if config.enabled and config.silence_minutes]
     since = now - SILENT_AFTER
     silent = Q(last_synced_at__lt=since) | Q(last_synced_at=None, queued_at__lt=since)
-    return Job.objects.filter(silent, provider__in=told, status__in=AT_PROVIDER).exclude(external_id=None)
+    return Job.objects.at_provider().filter(silent, provider__in=told).exclude(external_id=None)
 
 
 def _listed(jobs: QuerySet[Job]) -> str:

@@ -18,7 +18,7 @@ from jobs.costs.metrics import counted_jobs
 from jobs.costs.spending import CENT_OF_A_CENT, GROUPS, Spending
 from jobs.models import Job
 from jobs.providers import label_of
-from jobs.statuses import AT_PROVIDER, JobStatus
+from jobs.statuses import JobStatus
 
 #: As many as have a colour of their own in a chart.
 MAX_SERIES = 7
@@ -143,7 +143,7 @@ def count_unpriced(spending: Spending, *, with_running: bool) -> int:
     """Return how many jobs cost something that nobody can tell; `with_running`: also those that have no entry yet."""
     jobs = set(spending.days().filter(is_unpriced=True).order_by().values_list("job_id", flat=True).distinct())
     if with_running:
-        running = counted_jobs(spending.user).filter(status__in=AT_PROVIDER, account__is_unpriced=True)
+        running = counted_jobs(spending.user).at_provider().filter(account__is_unpriced=True)
         if spending.organization is not None:
             running = running.filter(organization=spending.organization)
         jobs.update(running.order_by().values_list("pk", flat=True))

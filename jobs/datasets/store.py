@@ -26,7 +26,7 @@ from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
 from jobs.providers.datasets import RemoteCopy
 from jobs.providers.local import dataset
 from jobs.roles import MANAGERS, SUBMITTERS
-from jobs.statuses import ACTIVE, TERMINAL
+from jobs.statuses import ACTIVE
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
@@ -157,7 +157,7 @@ def remove_unused(before: datetime, until: float) -> int:
 def _remove_unpacked() -> int:
     """Remove what was unpacked on this machine for trainings that have ended lately."""
     since = timezone.now() - UNPACKED_FOR
-    ended = Job.objects.filter(provider="local", status__in=TERMINAL, completed_at__gt=since).exclude(dataset=None)
+    ended = Job.objects.ended_since(since).filter(provider="local").exclude(dataset=None)
     jobs = Path(settings.DATA_DIR) / "jobs"
     return sum(dataset.remove(jobs, job_id) for job_id in ended.values_list("pk", flat=True))
 

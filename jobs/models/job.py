@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import ClassVar
 
@@ -26,11 +28,12 @@ from jobs.models.dataset import DatasetUpload
 from jobs.models.fields import NameKeyField
 from jobs.models.lineage import Lineage
 from jobs.models.organization import Organization
-from jobs.statuses import ACTIVE, ALLOWED, TERMINAL, FuseAction, JobStatus
+from jobs.statuses import ACTIVE, ALLOWED, AT_PROVIDER, TERMINAL, FuseAction, JobStatus
 from jobs.validators import NAME_LIMIT, plain_name
 
 MAX_NOTE_CHARACTERS = 300
 A_CENT = Decimal("0.01")
+END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 #: What the list's indexes end with.
 LISTED = ("deleted_at", "provider", "hardware_profile", "submitted_by")
 #: What the indexes of the metrics end with.
@@ -46,7 +49,19 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def active(self) -> JobQuerySet:
         """Those that have not ended."""
-        return self.filter(status__in=ACTIVE)
+        return self._unended(ACTIVE)
+
+    def at_provider(self) -> JobQuerySet:
+        """Those whose training may be going on."""
+        return self._unended(AT_PROVIDER)
+
+    def _unended(self, statuses: Iterable[JobStatus]) -> JobQuerySet:
+        # SQLite doesn't see that these statuses are of jobs without an end, which indexes of a few rows are for.
+        return self.filter(status__in=statuses, completed_at=None)
+
+    def ended_since(self, moment: datetime) -> JobQuerySet:
+        # An open range is a quarter of all rows to SQLite, which then reads all of a provider; one with two ends isn't.
+        return self.filter(completed_at__range=(moment, END_OF_TIME))
 
     def with_beginnings(self) -> JobQuerySet:
         """The same for a list: of an error, the beginning alone is read."""
@@ -188,9 +203,10 @@ class Job(Lineage, Stateful):
             models.Index(fields=["parent"], name="job_by_parent", condition=Q(parent__isnull=False)),
             models.Index(fields=["checkpoint_of"], name="job_by_source", condition=Q(checkpoint_of__isnull=False)),
             # The poller: jobs that have not ended, by provider.
-            models.Index(fields=["provider", "id"], name="job_active", condition=Q(status__in=ACTIVE)),
-            # The limit of open jobs: one person's jobs that have not ended. SQLite would not see that a query for the
-            # active statuses is about the rows of an index for them.
+            models.Index(fields=["provider", "id"], name="job_unended", condition=Q(completed_at__isnull=True)),
+            # Discovered jobs of no organization.
+            models.Index(fields=["provider"], name="job_unassigned", condition=Q(organization__isnull=True)),
+            # The limit of open jobs: one person's jobs that have not ended.
             models.Index(fields=["submitted_by"], name="job_open_by_submitter", condition=Q(completed_at__isnull=True)),
             # The poller: jobs whose log is due, the longest overdue first.
             models.Index(fields=["log_due_at"], name="job_log_due", condition=Q(log_due_at__isnull=False)),

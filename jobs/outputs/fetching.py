@@ -56,9 +56,8 @@ def request_forgotten() -> int:
 
     A task is never the only memory of a fetch.
     """
-    lately = Job.objects.kept().filter(
-        provider__in=names_deleting_outputs(), status=JobStatus.COMPLETED, completed_at__gt=timezone.now() - LATELY
-    )
+    lately = Job.objects.kept().ended_since(timezone.now() - LATELY)
+    lately = lately.filter(provider__in=names_deleting_outputs(), status=JobStatus.COMPLETED)
     forgotten = lately.filter(output_fetch=None).exclude(output_url="").defer("config", "dataloader_config")
     requested = sum(request_fetch(job) for job in forgotten)
     for job_id in _due().values_list("pk", flat=True):

@@ -14,7 +14,7 @@ from jobs.models import Job, OutputFetch, StoredOutput
 from jobs.outputs.folder import NotFoundError, OutputFile
 from jobs.outputs.kinds import CHECKPOINT, OutputKind, describe
 from jobs.outputs.store import deletes_output, folder_of
-from jobs.statuses import TERMINAL
+from jobs.statuses import ACTIVE
 
 BATCH = 200
 
@@ -75,7 +75,8 @@ def _unmeasured() -> Iterator[Job]:
 
 def _next(before: str | None) -> QuerySet[Job]:
     unmeasured = Q(stored_output=None) | Q(stored_output__measured_at=None)
-    jobs = Job.objects.filter(unmeasured, status__in=TERMINAL).exclude(external_id=None)
+    # Not by the statuses of those that ended: SQLite would read all of them to have them in their order.
+    jobs = Job.objects.filter(unmeasured).exclude(status__in=ACTIVE).exclude(external_id=None)
     jobs = jobs.exclude(output_fetch__status=OutputFetch.Status.PENDING)
     jobs = jobs if before is None else jobs.filter(pk__lt=before)
     return jobs.defer("config", "dataloader_config", "sealed").order_by("-pk")

@@ -211,7 +211,7 @@ def _owners(trainings: Sequence[DiscoveredTraining], name: str) -> dict[str, Job
 
 
 def _being_submitted(name: str) -> JobQuerySet:
-    open_jobs = Job.objects.filter(provider=name, external_id=None, status__in=BEFORE_PROVIDER)
+    open_jobs = Job.objects.active().filter(provider=name, external_id=None, status__in=BEFORE_PROVIDER)
     return open_jobs.exclude(submission_marker=None)
 
 

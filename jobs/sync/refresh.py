@@ -20,7 +20,7 @@ from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig
 from jobs.providers import get_provider, names_deleting_logs
 from jobs.providers.base import Handle, ProviderError
-from jobs.statuses import ACTIVE, AT_PROVIDER, TERMINAL
+from jobs.statuses import ACTIVE, TERMINAL
 from jobs.sync import circuit_breaker
 from jobs.sync.answers import Part, answers_of
 from jobs.sync.apply import SnapshotBatch
@@ -48,7 +48,7 @@ class RefreshResult:
 
 def active_jobs(provider: str | None = None, *, without: Collection[str] = ()) -> Sequence[Job]:
     """Return every job that a provider, but for those `without`, may have news of; the longest unheard of first."""
-    jobs = Job.objects.filter(status__in=AT_PROVIDER).exclude(external_id=None).defer("config", "dataloader_config")
+    jobs = Job.objects.at_provider().exclude(external_id=None).defer("config", "dataloader_config")
     jobs = jobs.order_by(F("last_synced_at").asc(nulls_first=True), "id")
     return list(jobs.filter(provider=provider) if provider else jobs.exclude(provider__in=without))
 

@@ -143,7 +143,7 @@ def test_each_index_is_counted_by_itself_for_the_sake_of_other_writers() -> None
     with CaptureQueriesContext(connection) as queries:
         refresh_statistics()
     statements = {query["sql"] for query in queries.captured_queries}
-    assert {'ANALYZE "job_list"', 'ANALYZE "job_active"', 'ANALYZE "ledger_by_organization"'} <= statements
+    assert {'ANALYZE "job_list"', 'ANALYZE "job_unended"', 'ANALYZE "ledger_by_organization"'} <= statements
     assert 'ANALYZE "jobs_job"' not in statements
 
 
