@@ -14,11 +14,12 @@ from cloudtrain_site.monitoring import health
 from cloudtrain_site.monitoring.prometheus import PrometheusView
 
 urlpatterns = [
+    # First: thousands of browsers come back at once, and each address before it costs them a comparison.
+    path("api/events", event_stream, name="events"),
     path("", include("approvals.urls")),
     path("", include("queueing.urls")),
     path("", include("jobs.urls")),
     path("", include("cloudtrain_site.accounts.urls")),
-    path("api/events", event_stream, name="events"),
     path("api/account", accounts.Account.as_view(), name="account-settings"),
     path("api/cloud/health", health.HealthView.as_view(), name="health"),
     path("api/cloud/health/live", health.LiveView.as_view(), name="health-live"),

@@ -38,6 +38,8 @@ _LOCKED_MEMBERSHIP = Prepared(
 _OPEN_ORGANIZATION = Prepared(
     lambda organization: Organization.objects.filter(pk=organization, closed_at=None).values_list("pk")
 )
+# Of each stream.
+_ORGANIZATION_IDS = Prepared(lambda user, bound: _memberships(user, bound).values_list("organization_id", flat=True))
 _DEMANDING = Prepared(
     lambda user: (
         Membership.objects.filter(user=user, organization__second_factor_required=True)
@@ -130,6 +132,13 @@ def organizations_of(user: AnyUser, roles: tuple[Role, ...] | None = None) -> Qu
     if roles is not None:
         memberships = memberships.filter(role__in=roles)
     return Organization.objects.filter(pk__in=memberships.values("organization"))
+
+
+def organization_ids_of(user: AnyUser) -> list[int]:
+    """Return the ids of `organizations_of`, for somebody who is no superuser."""
+    if bound := _admin_by_key(user):
+        return [bound]
+    return _ORGANIZATION_IDS(user.pk or 0, organization_of_key(user))
 
 
 def role_in(user: AnyUser, organization: Organization | int | None) -> Role | None:

@@ -8,20 +8,28 @@ nothing is lost because of four things:
 * When something was queued while the library read, it empties the queue and reads again, from the number of before.
   We go on from `read_to`, which says what it got already.
 * What the table gave is not queued any more.
+
+What the relay has just read stands for the table: a thousand clients that come back soon read it not once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import count
+from itertools import count, islice
+from operator import attrgetter
 
+from asgiref.sync import sync_to_async
 from django.db import connections
-from django_eventstream import views
+from django_eventstream import eventstream, views
 from django_eventstream.event import Event
 from django_eventstream.eventrequest import EventRequest
+from django_eventstream.eventresponse import EventResponse
 from django_eventstream.storage import EventDoesNotExist, StorageBase
 from django_eventstream.views import Listener, get_listener_manager
 
@@ -36,6 +44,8 @@ UNKNOWN = -1
 QUEUE_CHARACTERS = 256 * 1024
 #: With the library's 10, each burst has every stream read the table, one after the other.
 views.MAX_PENDING = 500
+#: What is kept of the newest events, so that who comes back within seconds need not read the table.
+RECENT_EVENTS, RECENT_CHARACTERS = 1000, 256 * 1024
 
 #: By the name of their channel.
 open_readers: dict[str, StreamReader] = {}
@@ -47,6 +57,29 @@ class LoopListener(Listener):  # type: ignore[misc]
 
     def wake_threadsafe(self) -> None:
         self.aevent.set()
+
+
+class RecentEvents:
+    """The newest events of all channels, in their order, without a gap: those after the number `after`."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+        self._events: deque[StoredEvent] = deque()
+        self._characters = 0
+
+    def append(self, event: StoredEvent) -> None:
+        """Keep it, and of the others what fits."""
+        self._events.append(event)
+        self._characters += len(event.data)
+        while len(self._events) > RECENT_EVENTS or self._characters > RECENT_CHARACTERS:
+            oldest = self._events.popleft()
+            self._characters -= len(oldest.data)
+            self.after = oldest.number
+
+    def since(self, number: int) -> list[StoredEvent]:
+        """Return those after `number`, which must not be below `after`."""
+        first = bisect_right(self._events, number, key=attrgetter("number"))
+        return list(islice(self._events, first, None))
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -66,6 +99,8 @@ class StreamReader:
     name: str = field(default_factory=lambda: f"stream-{next(_numbers)}")
     ended: bool = False
     lifetime: asyncio.Timeout | None = None
+    #: The relay's, from the moment that it queues events for this reader.
+    recent: RecentEvents | None = None
     listener: LoopListener = field(default_factory=LoopListener)
     _queued: int = 0
 
@@ -92,6 +127,19 @@ class StreamReader:
         else:
             get_listener_manager().add_to_queues(self.name, for_library)
 
+    def needs_no_table(self, after: int) -> bool:
+        """Whether the relay remembers all that happened after that number, and after the rights were read."""
+        return self.recent is not None and self.recent.after <= min(max(after, self.read_to), self.joined_at)
+
+    def read_recent(self, after: int, limit: int) -> list[Event]:
+        """Do as `read` does, from what the relay remembers. To be called in its event loop."""
+        assert self.recent is not None
+        if any(event.changed_rights_of == self.user_id for event in self.recent.since(self.joined_at)):
+            self.ended = True
+            return []
+        missed = self.recent.since(max(after, self.read_to))
+        return self._taken([event for event in missed if event.concerns(self.channels)][:limit], limit)
+
     def read(self, after: int, limit: int) -> list[Event]:
         """The first `limit` events after that number; the library sends all but the last of as many as that.
 
@@ -109,6 +157,10 @@ class StreamReader:
             # The client reloads what it shows: it needs no event up to here, even if the relay is past it.
             self.read_to = newest
             raise EventDoesNotExist(f"The events after {after} are not kept", newest)
+        return self._taken(found, limit)
+
+    def _taken(self, found: list[StoredEvent], limit: int) -> list[Event]:
+        """Note what the library will send of them."""
         if found:
             self.read_to = found[-1 if len(found) < limit else -2].number
         return [library_event(event) for event in found]
@@ -159,12 +211,34 @@ class EventStorage(StorageBase):  # type: ignore[misc]
         return Event(channel, event_type, data, id=number)
 
     def get_events(self, channel: str, last_id: int, limit: int = 100) -> list[Event]:
-        """The events for the stream of that name. In a thread that all streams share, and leaves no connection."""
+        """The events for the stream of that name. The table is read in a thread of all streams' own."""
+        reader = open_readers[channel]
+        if reader.needs_no_table(last_id):
+            return reader.read_recent(last_id, limit)
         try:
-            return open_readers[channel].read(last_id, limit)
+            return reader.read(last_id, limit)
         finally:
             connections.close_all()
 
     def get_current_id(self, channel: str) -> int:
         """The number of the newest event of all channels."""
         return current_number()
+
+
+_get_events_in_thread = sync_to_async(eventstream.get_events)
+
+
+async def _get_events(request: EventRequest) -> EventResponse:
+    """Have the library ask the storage: in the event loop where that needs no table, and otherwise in a thread."""
+    [(name, last_id)] = request.channel_last_ids.items()
+    reader = open_readers.get(name)
+    if reader is not None and reader.needs_no_table(int(last_id)):
+        return eventstream.get_events(request)
+    return await _get_events_in_thread(request)
+
+
+def _choose(get_events: Callable[[EventRequest], EventResponse]) -> Callable[[EventRequest], Awaitable[EventResponse]]:
+    return _get_events
+
+
+views.sync_to_async = _choose

@@ -22,7 +22,7 @@ from django.db import Error, connection, connections
 
 from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.events.publish import ALL_CHANNELS
-from cloudtrain_site.events.readers import StreamReader, library_event, open_readers
+from cloudtrain_site.events.readers import RecentEvents, StreamReader, library_event, open_readers
 from cloudtrain_site.events.store import StoredEvent, read_after
 from cloudtrain_site.limits import streams
 
@@ -82,6 +82,7 @@ class EventRelay:
 
     def __init__(self, position: int) -> None:
         self.position = position
+        self._recent = RecentEvents(position)
         self.listening = False
         self.failures = 0
         self.readers: set[StreamReader] = set()
@@ -101,6 +102,7 @@ class EventRelay:
         self.readers.add(reader)
         for channel in reader.channels:
             self._by_channel[channel].add(reader)
+        reader.recent = self._recent
         open_readers[reader.name] = reader
 
     def remove(self, reader: StreamReader) -> None:
@@ -155,6 +157,7 @@ class EventRelay:
     def _hand_out(self, events: list[StoredEvent]) -> None:
         for event in events:
             self.position = event.number
+            self._recent.append(event)
             user_id = event.changed_rights_of
             if user_id is None:
                 self._offer(event)

@@ -13,9 +13,12 @@ from django.db.models import Max, Min, QuerySet
 from django_eventstream.models import Event, EventCounter
 
 from cloudtrain_site.database.batches import FIRST_BATCH, next_size
+from cloudtrain_site.database.prepared import Prepared
 from cloudtrain_site.events.publish import ALL_CHANNELS, COUNTER, RIGHTS_CHANGED, USER_CHANNEL
 
 KEEP = timedelta(hours=24)
+# Of each page and each stream.
+_CURRENT = Prepared(lambda name: EventCounter.objects.filter(name=name).values_list("value", flat=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,10 @@ class StoredEvent:
             return None
         event = json.loads(self.data)
         return int(event["user_id"]) if event["type"] == RIGHTS_CHANGED else None
+
+    def concerns(self, channels: AbstractSet[str]) -> bool:
+        """Whether a reader of `channels` may get it."""
+        return self.channel in channels or (ALL_CHANNELS in channels and not self.channel.startswith(USER_CHANNEL))
 
 
 def read_after(number: int, limit: int, channels: AbstractSet[str] | None = None) -> list[StoredEvent]:
@@ -53,7 +60,7 @@ def rights_changed_after(number: int, user_id: int) -> bool:
 
 def current_number() -> int:
     """The number of the newest event; 0 before the first."""
-    return EventCounter.objects.filter(name=COUNTER).values_list("value", flat=True).first() or 0
+    return _CURRENT.first(COUNTER) or 0
 
 
 def first_kept() -> int:

@@ -9,7 +9,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import Error
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
@@ -52,12 +51,12 @@ class StreamQuery(StrictSerializer):
 
 
 @csrf_exempt
-async def event_stream(request: HttpRequest) -> HttpResponseBase:
+def event_stream(request: HttpRequest) -> HttpResponseBase:
     """The stream; or 401 for nobody, 403 for no channel, 405 for anything but GET, 429 for one too many."""
     if request.method != "GET":
         return refusal(exceptions.MethodNotAllowed(str(request.method)), Allow="GET")
     try:
-        reader, elsewhere = await sync_to_async(_admit)(request)
+        reader, elsewhere = _admit(request)
     except (exceptions.NotAuthenticated, exceptions.AuthenticationFailed) as error:
         return refusal(error, **{"WWW-Authenticate": "Bearer"})
     except (exceptions.PermissionDenied, exceptions.ValidationError) as error:
@@ -67,7 +66,7 @@ async def event_stream(request: HttpRequest) -> HttpResponseBase:
     try:
         streams.hold_place(reader, elsewhere)
     except LimitReachedError as error:
-        await sync_to_async(error.record)()
+        error.record()
         return refusal(error, **{"Retry-After": str(error.wait)})
     if not send_later(request, partial(send_stream, reader, get_correlation_id())):
         return refusal(NotServedHere())

@@ -13,9 +13,11 @@ import fcntl
 import os
 import secrets
 import socket
+import threading
 from collections import Counter
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cache
 from itertools import count
 from typing import Protocol
 from weakref import ref
@@ -23,6 +25,7 @@ from weakref import ref
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from cloudtrain_site.database.prepared import Prepared
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.limits.errors import LimitReachedError
@@ -51,6 +54,8 @@ _process = secrets.token_hex(4)
 _group = _process
 _shared_file: int | None = None
 _numbers = count(1)
+#: Held while places are counted: streams are admitted in many threads, and end in the event loop.
+_counting = threading.Lock()
 
 
 def _begin() -> None:
@@ -69,20 +74,19 @@ def share_places(descriptor: int, group: str) -> None:
 
 
 def hold_place(stream: Stream, elsewhere: int) -> None:
-    """Count the stream from now on, or raise LimitReachedError. `elsewhere`: those of its user on other machines.
-
-    To be called in the event loop, where nothing comes between the look and the count.
-    """
+    """Count the stream from now on, or raise LimitReachedError. `elsewhere`: those of its user on other machines."""
     allowed = config_in_force().limits.streams
-    _drop_dead(stream.user_id)
-    held = _open.get(stream.user_id, {})
-    place = _take_place(stream.user_id, allowed - elsewhere, held)
+    with _counting:
+        _drop_dead(stream.user_id)
+        held = _open.get(stream.user_id, {})
+        place = _take_place(stream.user_id, allowed - elsewhere, held)
+        if place is not None:
+            held[place] = ref(stream)
+            _open[stream.user_id] = held
     if place is None:
         streams = "1 event stream" if allowed == 1 else f"{allowed} event streams"
         detail = f"You have {streams} open, the most for one person. Close a browser or a program that follows events."
         raise LimitReachedError(LIMIT, stream.user_id, detail, wait=RETRY_AFTER_SECONDS)
-    held[place] = ref(stream)
-    _open[stream.user_id] = held
 
 
 def _take_place(user_id: int, places: int, ours: Collection[int]) -> int | None:
@@ -125,32 +129,41 @@ def _byte(user_id: int, number: int) -> int:
 
 def give_up_place(stream: Stream) -> None:
     """Count the stream no more. It need not have been counted."""
-    _drop_dead(stream.user_id, leaving=stream)
+    with _counting:
+        _drop_dead(stream.user_id, leaving=stream)
 
 
 def open_here() -> dict[str, int]:
-    """Return by the user's id how many streams this process has. To be called in the event loop."""
-    for user in list(_open):
-        _drop_dead(user)
-    return {str(user): len(held) for user, held in _open.items()}
+    """Return by the user's id how many streams this process has."""
+    with _counting:
+        for user in list(_open):
+            _drop_dead(user)
+        return {str(user): len(held) for user, held in _open.items()}
 
 
 def open_elsewhere(user_id: int) -> int:
     """Return how many streams of the user other machines have, as far as they have told."""
-    others = _living().exclude(process__startswith=_group).values_list("by_user", flat=True)
+    others = _told_by_others(_group)(timezone.now() - SILENCE)
     return sum(by_user.get(str(user_id), 0) for by_user in others)
+
+
+@cache
+def _told_by_others(group: str) -> Prepared[dict[str, int]]:
+    return Prepared(
+        lambda since: _told_since(since).exclude(process__startswith=group).values_list("by_user", flat=True)
+    )
 
 
 def open_by_user() -> Counter[int]:
     """Return how many streams each user has, as far as the processes have told."""
     total: Counter[int] = Counter()
-    for by_user in _living().values_list("by_user", flat=True):
+    for by_user in _told_since(timezone.now() - SILENCE).values_list("by_user", flat=True):
         total.update({int(user): number for user, number in by_user.items()})
     return total
 
 
-def _living() -> QuerySet[StreamCount]:
-    return StreamCount.objects.filter(told_at__gt=timezone.now() - SILENCE)
+def _told_since(moment: datetime) -> QuerySet[StreamCount]:
+    return StreamCount.objects.filter(told_at__gt=moment)
 
 
 def new_name() -> str:

@@ -11,7 +11,7 @@ from cloudtrain_site.accounts.api_keys import organization_of_key
 from cloudtrain_site.events.publish import ALL_CHANNELS, EVERYONE, person_channel
 from cloudtrain_site.events.readers import open_readers
 from jobs.channels import organization_channel
-from jobs.permissions import is_superuser, organizations_of
+from jobs.permissions import is_superuser, organization_ids_of
 
 
 class ChannelManager(DefaultChannelManager):  # type: ignore[misc]
@@ -25,9 +25,8 @@ class ChannelManager(DefaultChannelManager):  # type: ignore[misc]
             return set()
         if is_superuser(user):
             return {ALL_CHANNELS}
-        organizations = organizations_of(user).values_list("pk", flat=True)
         own = {person_channel(user.pk)} if organization_of_key(user) is None else set()
-        return {EVERYONE, *own, *map(organization_channel, organizations)}
+        return {EVERYONE, *own, *map(organization_channel, organization_ids_of(user))}
 
     def can_read_channel(self, user: Any, channel: str) -> bool:
         """Whether `user` (None: anonymous) may read `channel` now; nobody asks for a stream's own but that stream."""

@@ -9,7 +9,6 @@ from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 
-from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
@@ -92,12 +91,12 @@ def _is_over(job: Job, complete: bool) -> bool:
 
 
 @csrf_exempt
-async def log_stream(request: HttpRequest, job_id: str) -> HttpResponseBase:
+def log_stream(request: HttpRequest, job_id: str) -> HttpResponseBase:
     """The stream; or 401, 404, 405, 409 for several jobs that begin so, 429 for one stream too many."""
     if request.method != "GET":
         return refusal(exceptions.MethodNotAllowed(str(request.method)), Allow="GET")
     try:
-        follower, elsewhere = await sync_to_async(_admit)(request, job_id)
+        follower, elsewhere = _admit(request, job_id)
         streams.hold_place(follower, elsewhere)
     except exceptions.APIException as error:
         is_unknown = error.status_code == HTTPStatus.UNAUTHORIZED

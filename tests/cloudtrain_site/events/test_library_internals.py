@@ -21,6 +21,7 @@ from django_eventstream.eventrequest import EventRequest
 from django_eventstream.storage import EventDoesNotExist, StorageBase
 from django_eventstream.views import Listener, get_listener_manager, stream
 
+from cloudtrain_site.events import readers
 from tests.cloudtrain_site.stream_client import move_on, run, until
 from tests.wait import PATIENCE_SECONDS
 
@@ -249,6 +250,14 @@ class TestReading:
             )
 
         run(scene)
+
+    def test_is_begun_by_the_librarys_sync_to_async(self) -> None:
+        assert views.sync_to_async is readers._choose, (
+            "Another one replaces views.sync_to_async, which readers.py replaces so that recent events need no thread"
+        )
+        assert "get_events = sync_to_async(get_events)" in inspect.getsource(stream), (
+            "stream() no longer takes views.sync_to_async to read: each stream would read the table at its beginning"
+        )
 
 
 class TestQueue:

@@ -7,11 +7,12 @@ from django.db import transaction
 from django_eventstream import send_event
 from django_eventstream.views import get_listener_manager
 
+from cloudtrain_site.events import readers
 from cloudtrain_site.events import stream as event_stream
 from cloudtrain_site.events.publish import ALL_CHANNELS, EVERYONE, rights_changed
-from cloudtrain_site.events.readers import QUEUE_CHARACTERS, UNKNOWN, StreamReader, library_event
+from cloudtrain_site.events.readers import QUEUE_CHARACTERS, UNKNOWN, RecentEvents, StreamReader, library_event
 from cloudtrain_site.events.relay import current_relay, open_streams
-from cloudtrain_site.events.store import current_number, read_after
+from cloudtrain_site.events.store import StoredEvent, current_number, read_after
 from tests.cloudtrain_site.event_factory import store_event
 from tests.cloudtrain_site.stream_client import apart, move_on, no_reads, opened, publish_many, publish_one, run, until
 
@@ -104,6 +105,48 @@ class TestReadingTheTable:
                 assert "rights" not in bob.text
 
         run(scene)
+
+
+class TestRecentEvents:
+    def test_who_comes_back_soon_needs_no_table(self) -> None:
+        async def scene() -> None:
+            async with opened(BOB, ALL_CHANNELS) as bob:
+                written = await publish_many(250)
+                foreign = await publish_one("organization-0")
+                await apart(rights_changed, ALICE)
+                await until(lambda: bob.numbers == [*written, foreign])
+                with no_reads():
+                    async with opened(ALICE, EVERYONE, last_id=3) as alice:
+                        await until(lambda: alice.numbers == written[3:])
+                        written.append(await publish_one(EVERYONE))
+
+                        await until(lambda: alice.numbers == written[3:])
+
+        run(scene)
+
+    def test_what_fell_out_of_them_is_read_from_the_table(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(readers, "RECENT_EVENTS", 5)
+
+        async def scene() -> None:
+            async with opened(BOB, EVERYONE) as bob:
+                written = await publish_many(20)
+                await until(lambda: bob.numbers == written)
+                async with opened(ALICE, EVERYONE, last_id=14) as alice:
+                    await until(lambda: alice.numbers == written[14:])
+                with no_reads():
+                    async with opened(ALICE, EVERYONE, last_id=15) as alice:
+                        await until(lambda: alice.numbers == written[15:])
+
+        run(scene)
+
+    def test_they_are_as_many_as_fit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(readers, "RECENT_CHARACTERS", 30)
+        recent = RecentEvents(after=0)
+        for number in range(1, 7):
+            recent.append(StoredEvent(number, EVERYONE, "x" * 10))
+        assert (recent.after, [event.number for event in recent.since(4)]) == (3, [5, 6])
+        recent.append(StoredEvent(7, EVERYONE, "x" * 31))
+        assert (recent.after, recent.since(7)) == (7, [])
 
 
 class TestSlowClient:
