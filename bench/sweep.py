@@ -146,7 +146,6 @@ def pages() -> dict[str, str]:
     found |= {f"job-{name}": f"/jobs/{pk}" for name, pk in shown.items()}
     held = shown["held"]
     found |= {f"job-{tab}": f"/jobs/{shown['ended']}/{tab}" for tab in ("log", "curves")}
-    found["job-results"] = f"/jobs/{shown['trained']}/results"
     found |= {f"job-{tab}": f"/jobs/{held}/{tab}" for tab in ("config", "history")}
     found |= {"run-again": f"/jobs/new?parent={held}", "compare": f"/jobs/compare?id={held}&id={shown['ended']}"}
     of_studio = ("general", "members", "service-accounts", "configs", "tags", "limits", "budgets", "rules", "rules/new")
@@ -158,6 +157,8 @@ def pages() -> dict[str, str]:
     found["budget"] = f"/budgets/{Budget.objects.last().pk}"  # type: ignore[union-attr]
     found["site-organization"] = "/site/organizations/studio"
     found["site-person"] = f"/site/people/{User.objects.order_by('-pk')[0].pk}"
+    # The first one of this machine, and the last of all pages: by then it has trained.
+    found["job-results"] = f"/jobs/{jobs.filter(provider='local').last().pk}/results"  # type: ignore[union-attr]
     return found
 
 

@@ -23,6 +23,7 @@ from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import OWN_HARDWARE, expected_cost
 from jobs.models import ProviderConfig
 from jobs.permissions import AnyUser, Team, is_superuser, teams_of
+from jobs.providers import label_of
 from jobs.roles import MANAGERS
 from queueing.budgets.outlook import BudgetReader
 
@@ -122,6 +123,7 @@ def _item(request: ApprovalRequest) -> dict[str, Any]:
         "job": request.job,
         "kind": kind,
         "label": label,
+        "runs_on": label_of(request.job.provider),
         "cost": OWN_HARDWARE if is_free else expected_cost(request.job),
         "is_free": is_free,
         "requested_at": as_utc(request.requested_at),

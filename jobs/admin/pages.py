@@ -65,8 +65,8 @@ class JobAdmin(OfJobAdmin[Job]):
     """Every job, found by id, name, external id or correlation id."""
 
     list_display = (
-        "id",
         "config_name",
+        "id",
         "organization",
         "submitted_by",
         "provider",

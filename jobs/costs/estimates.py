@@ -24,7 +24,7 @@ from jobs.statuses import TERMINAL, JobStatus
 SAMPLE_SIZE = 20
 ENOUGH_RUNS = 5
 DAY_SECONDS = 86_400
-OPERATORS_FIGURE = "operator's figure"
+OPERATORS_FIGURE = "by the operator's figure"
 TOO_MUCH = "it is more than can be stored."
 #: The figures of a provider that only a training has which began.
 OF_A_TRAINING = ("started_at", "billed_seconds", "cost_usd")

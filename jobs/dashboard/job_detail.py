@@ -69,6 +69,7 @@ def details_of(job: Job, reader: AnyUser) -> dict[str, Any]:
         "created": as_utc(job.created_at),
         "ended": as_utc(job.completed_at),
         "asked_at": as_utc(job.last_synced_at),
+        "expected": expected_cost(job),
         "result_address": job.output_url if job.output_url.startswith(("https://", "http://")) else "",
         "earlier": visible_jobs(reader).filter(pk=job.retry_of_id).first() if job.retry_of_id else None,
         "later": retries_of(job, reader),

@@ -46,6 +46,8 @@ REFUSED, REQUESTED = ".refused", ".requested"
 TRY_SECONDS = 90.0
 #: A request whose task was lost is made again after this.
 REQUEST_SECONDS = 30.0
+#: A picture that can't be decoded so shortly after it was written may be one of which more follows.
+WRITING_SECONDS = 10.0
 
 
 class NoThumbnailError(Exception):
@@ -176,6 +178,8 @@ def _make_missing(job: Job, folder: OutputFolder, path: str, width: int) -> bool
             extra = {"job_id": job.pk, "path": path, "error": type(error).__name__}
             logger.info("A picture of a training can't be made small", extra=extra)
             requested.unlink(missing_ok=True)
+            if time.time() - file.modified < WRITING_SECONDS:
+                refused.unlink(missing_ok=True)
             return False
     for mark in (refused, requested):
         mark.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import LABELS, expected_cost
 from jobs.notices.durations import duration, rough_duration
 from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
-from jobs.providers import names
+from jobs.providers import label_of, names
 from jobs.roles import MANAGERS, SUBMITTERS
 from queueing import extensions
 from queueing.api.serializers import EntrySerializer, with_facts
@@ -100,6 +100,7 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
         return {
             **facts,
             **_chip(entry),
+            "runs_on": label_of(entry.provider),
             "why": hold.reason if hold else _why(facts, is_stoppable),
             "hold": hold,
             "progress": entry.job.progress,
@@ -203,7 +204,7 @@ def limit_rows(user: AnyUser, state: QueueState) -> list[LimitRow]:
     ]
     teams.sort(key=lambda team: (-team.taken, team.label))
     providers = [
-        LimitRow(name, usage.providers[name], limits.providers.get(name))
+        LimitRow(label_of(name), usage.providers[name], limits.providers.get(name))
         for name in names()
         if usage.providers[name] or name in limits.providers
     ]
@@ -225,4 +226,4 @@ def people_at_limit(user: AnyUser, state: QueueState) -> list[str]:
 
 
 def drained_providers() -> list[str]:
-    return list(ProviderLimit.objects.filter(drained=True).values_list("provider", flat=True))
+    return [label_of(name) for name in ProviderLimit.objects.filter(drained=True).values_list("provider", flat=True)]

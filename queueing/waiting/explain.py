@@ -116,7 +116,7 @@ class Explainer:
         if blocker.kind == Kind.PAUSED:
             return Explained(Kind.PAUSED, "The queue is paused until an admin resumes it.")
         if blocker.kind == Kind.DRAINED:
-            return Explained(Kind.DRAINED, f"{entry.provider} is being drained and accepts no new jobs.")
+            return Explained(Kind.DRAINED, f"{label_of(entry.provider)} is being drained and accepts no new jobs.")
         if blocker.kind == Kind.SWITCHED_OFF:
             sentence = f"{label_of(entry.provider)} is disabled. The job starts when it is enabled again."
             return Explained(Kind.SWITCHED_OFF, sentence)
@@ -140,7 +140,7 @@ class Explainer:
         if blocker.kind == Kind.ORGANIZATION:
             return f"The limit of {entry.organization.name if entry.organization else 'the organization'}"
         if blocker.kind == Kind.PROVIDER:
-            return f"The limit of {entry.provider}"
+            return f"The limit of {label_of(entry.provider)}"
         return "The total limit"
 
     def _whose(self, entry: QueueEntry) -> str:

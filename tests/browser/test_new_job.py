@@ -288,7 +288,7 @@ def test_each_number_arrives_as_it_is_written(browse: Browse, alice: User, acme:
     page.get_by_label("JSON", exact=True).fill(NUMBERS)
     page.get_by_text("Dataloader config").click()
     page.get_by_label("JSON, a list of datasets").fill('[{"id": "cats", "scale": 1.0, "size": 1e2}]')
-    expect(page.locator("#forecast-source")).to_have_text("operator's figure")
+    expect(page.locator("#forecast-source")).to_have_text("by the operator's figure")
     page.get_by_role("button", name="Submit the job").click()
     page.wait_for_url(re.compile("/jobs/01"))
     assert f'"config":{NUMBERS}' in sent[-1]

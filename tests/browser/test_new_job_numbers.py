@@ -44,7 +44,7 @@ def test_each_stays_as_it_is_written(browse: Browse, alice: User) -> None:
     page.on("request", lambda request: sent.append(request.post_data or "") if "submit" in request.url else None)
     page.get_by_role("textbox", name="JSON").focus()
     page.keyboard.insert_text(text)
-    expect(page.locator("#forecast-source")).to_have_text("operator's figure")
+    expect(page.locator("#forecast-source")).to_have_text("by the operator's figure")
     page.get_by_role("button", name="Submit the job").click()
     page.wait_for_url(re.compile("/jobs/01"))
     assert text in sent[-1]

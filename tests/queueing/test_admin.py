@@ -150,7 +150,7 @@ def test_a_provider_is_drained_and_let_in_again_and_who_waits_reads_why(
     assert "1 drained" in switch(root, "drain")
     assert "1 already drained" in switch(root, "drain")
     assert dispatch.run_pass() == 0
-    assert "replicate is being drained and accepts no new jobs." in page(bob, LIST)
+    assert "Replicate is being drained and accepts no new jobs." in page(bob, LIST)
     assert "1 taking jobs again" in switch(root, "let_in")
     assert "drained." not in page(bob, LIST)
     changes = AuditRecord.objects.filter(action="limit_changed").order_by("id")

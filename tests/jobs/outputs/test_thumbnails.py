@@ -33,6 +33,11 @@ def name_for(job: Job, path: str = PICTURE, width: int = 160) -> str:
     return thumbnail_of(job, folder, path, width)
 
 
+@pytest.fixture
+def written_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thumbnails, "WRITING_SECONDS", 0.0)
+
+
 def test_a_picture_is_made_small_once(trained: Callable[..., Job]) -> None:
     job = trained({PICTURE: png(400, 200)})
     with pytest.raises(NoThumbnailError) as error:
@@ -81,6 +86,7 @@ def test_a_picture_that_changes_is_made_small_anew(trained: Callable[..., Job], 
         name_for(job)
 
 
+@pytest.mark.usefixtures("written_long_ago")
 @pytest.mark.parametrize(
     "content",
     [
@@ -98,6 +104,19 @@ def test_a_bad_picture_has_no_small_copy_and_is_not_tried_again(trained: Callabl
     assert not error.value.later
 
 
+def test_a_picture_that_is_being_written_is_tried_again(trained: Callable[..., Job], tmp_path: Path) -> None:
+    whole = png(400, 400)
+    job = trained({PICTURE: whole[:60]})
+    assert tasks.make_thumbnails(job.pk, [PICTURE], 160) == 0
+    with pytest.raises(NoThumbnailError) as error:
+        name_for(job)
+    assert error.value.later
+    (output_of(job, tmp_path) / PICTURE).write_bytes(whole)
+    assert tasks.make_thumbnails(job.pk, [PICTURE], 160) == 1
+    assert name_for(job)
+
+
+@pytest.mark.usefixtures("written_long_ago")
 def test_a_bomb_is_not_unpacked(trained: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = png(9_000, 9_000)  # 81 megapixels
     assert len(bomb) < 200_000
@@ -109,6 +128,7 @@ def test_a_bomb_is_not_unpacked(trained: Callable[..., Job], monkeypatch: pytest
     assert not error.value.later
 
 
+@pytest.mark.usefixtures("written_long_ago")
 def test_a_webp_whose_unpacking_would_fill_the_memory_is_not_unpacked(
     trained: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,7 +123,7 @@ def dry_run(client: APIClient) -> dict[str, Any]:
     [
         (50, RESUMED, 18_000, "from 5 runs of flux LoRA on h100"),
         # The clocks differ: it tells nothing.
-        (-10, RESUMED, 30_000, "operator's figure"),
+        (-10, RESUMED, 30_000, "by the operator's figure"),
     ],
 )
 def test_the_next_estimate_goes_by_the_steps_that_a_run_made_itself(
