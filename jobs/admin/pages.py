@@ -135,7 +135,7 @@ class JobAdmin(OfJobAdmin[Job]):
 
 def as_json(value: Any) -> str:
     """Return `value` as indented JSON for a page, secrets masked."""
-    return format_html("<pre>{}</pre>", json.dumps(mask_secrets(value), indent=2, ensure_ascii=False))
+    return format_html('<pre tabindex="0">{}</pre>', json.dumps(mask_secrets(value), indent=2, ensure_ascii=False))
 
 
 def report(request: HttpRequest, *, won: int, lost: int, done: str, too_late: str) -> None:
@@ -175,6 +175,8 @@ class PlainUserAdmin(DeactivatesUsers, RecordsEdits[User], PlainNamesAdmin[User]
 
     name_fields = ("username", "first_name", "last_name")
     search_fields = ("username__folded", "first_name__folded", "last_name__folded", "email__folded")
+    readonly_fields = ("last_login", "date_joined")
+    filter_horizontal = ()  # Django's two lists can't be read in the dark, nor by a screen reader
     LIMIT_COLUMNS = ("open_jobs", "kept_uploads", "kept_bytes", "streams", "refused")
     streams_of: Counter[int] = Counter()
 

@@ -99,6 +99,8 @@ admin.site.unregister(Group)
 class RecordedGroupAdmin(RecordsEdits[Group], GroupAdmin):
     """Django's own pages of groups, whose members may decide about approvals."""
 
+    filter_horizontal = ()
+
 
 class MembershipForm(forms.ModelForm[Membership]):
     class Meta:
@@ -113,6 +115,12 @@ class MembershipForm(forms.ModelForm[Membership]):
 
 class MembershipFormSet(forms.BaseInlineFormSet[Membership, Organization, forms.ModelForm[Membership]]):
     """Keeps an admin in an organization that has one."""
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        """Name each field: in a table Django has no labels."""
+        super().add_fields(form, index)
+        for field in form.fields.values():
+            field.widget.attrs["aria-label"] = field.label
 
     def clean(self) -> None:
         super().clean()
