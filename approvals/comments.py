@@ -20,7 +20,7 @@ from jobs.permissions import AnyUser
 
 #: The subject of their lines in the history.
 SUBJECT = "comment"
-NOT_THEIRS = "Only the requester, reviewers, leads and admins comment on a request."
+NOT_THEIRS = "Only the requester, reviewers, leads and admins can comment on a request."
 
 
 def comment(request: ApprovalRequest, text: str, *, user: User, source: str) -> bool:

@@ -152,7 +152,9 @@ def _config_of(user: User, organization: Organization, body: dict[str, Any]) -> 
 def _check_stored_name(name: str) -> None:
     """Raises ValidationError for a name from before names were checked."""
     if not is_plain_name(name):
-        raise ValidationError({"config_name": "The stored config's name can't be a job's. Give one as config_name."})
+        raise ValidationError(
+            {"config_name": "A job can't have the stored config's name. Send another one as config_name."}
+        )
 
 
 def _unsealed(row: Sealed, columns: Sequence[str]) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class StrictSerializer(serializers.Serializer[Any]):
             if unknown:
                 fields = ", ".join(sorted(self.fields))
                 raise serializers.ValidationError(
-                    {name: [f"Unknown field. Known are: {fields}."] for name in map(str, unknown[:MAX_UNKNOWN])}
+                    {name: [f"Unknown field. Known fields: {fields}."] for name in map(str, unknown[:MAX_UNKNOWN])}
                 )
             self._refuse_long(data)
         return super().to_internal_value(data)

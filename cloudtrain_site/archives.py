@@ -263,7 +263,7 @@ def _not_a_file(name: str) -> ArchiveError:
 def _refuse_name(name: str) -> None:
     parts = name.split("/")
     if not name or "\x00" in name or name[0] == "/" or _DRIVE.match(name) or ".." in parts:
-        raise ArchiveError(f"{_shown(name)} would not stay in the folder that the archive is opened in.")
+        raise ArchiveError(f"{_shown(name)} would be unpacked outside of the archive's folder.")
     raw = name.encode("utf-8", "surrogateescape")
     if len(raw) > MAX_PATH_BYTES or any(
         len(part.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES for part in parts
@@ -278,7 +278,7 @@ def _shown(name: str) -> str:
 def _write(archive: _Zip | _Tar, member: Member, folder: Path, advance: Advance | None) -> None:
     target = folder / member.name
     if not target.resolve().is_relative_to(folder.resolve()):
-        raise ArchiveError(f"{_shown(member.name)} would not stay in the folder that the archive is opened in.")
+        raise ArchiveError(f"{_shown(member.name)} would be unpacked outside of the archive's folder.")
     try:
         if member.is_folder:
             target.mkdir(parents=True, exist_ok=True)

@@ -177,7 +177,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if _is_api(request):
         detail = "The request could not be understood."
         if is_host:
-            detail = "The site does not go by this host name. Whoever runs it adds the name to ALLOWED_HOSTS."
+            detail = "This site doesn't have this host name. The site's operator can add it to ALLOWED_HOSTS."
         return JsonResponse(error_body(detail, "bad_request"), status=400)
     return defaults.bad_request(request, exception, "400_host.html" if is_host else "400.html")
 

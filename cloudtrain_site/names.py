@@ -45,7 +45,7 @@ def readable_name(text: str) -> None:
 def _refuse_first(text: str, indexes: Iterator[int], refused: str) -> None:
     for index in indexes:
         raise ValidationError(
-            f"A name may not contain {refused}, nor characters that can't be seen: "
+            f"A name can't contain {refused} or invisible characters: "
             f"character {index + 1} is {_described(text[index])}.",
             code="invalid_name",
         )

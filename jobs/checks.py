@@ -23,7 +23,7 @@ def check_prices(**kwargs: Any) -> list[checks.CheckMessage]:
         hardware = get_provider(name).hardware()
         messages += [
             checks.Warning(
-                f"Provider {name}: there is a price for {profile}, which it doesn't have.",
+                f"Provider {name} has a price for {profile}, but no such hardware.",
                 hint=f"It has: {', '.join(hardware)}.",
                 id="cloudtrain.W004",
             )

@@ -55,12 +55,12 @@ def check_uploads(user: User, size: int = 0) -> None:
     count, kept = uploads_of([user.pk])[user.pk]
     if count >= limits.uploads:
         uploads = "1 uploaded dataset" if limits.uploads == 1 else f"{limits.uploads} uploaded datasets"
-        detail = f"You keep {uploads}, the maximum per user. Remove one that no job needs."
+        detail = f"You have {uploads}, the maximum per user. Remove one that no job needs."
         raise LimitReachedError("uploads", user.pk, detail, wait=RETRY_AFTER_SECONDS)
     if kept + max(size, 1) > limits.upload_bytes:
         detail = (
-            f"Your uploaded datasets have {kept:,} bytes; with this one they would have more than the "
-            f"{limits.upload_bytes:,} that one person may keep. Remove some that no job needs."
+            f"Your uploaded datasets have {kept:,} bytes. With this one they would have more than "
+            f"{limits.upload_bytes:,}, the maximum per user. Remove some that no job needs."
         )
         raise LimitReachedError("upload_bytes", user.pk, detail, wait=RETRY_AFTER_SECONDS)
 

@@ -49,7 +49,7 @@ def refuse_service_account(*, request: HttpRequest, user: User, **kwargs: Any) -
     if ServiceAccount.objects.filter(user=user).exists():
         request.session.flush()
         request.user = AnonymousUser()
-        raise PermissionDenied("Nobody signs in as a service account.")
+        raise PermissionDenied("Nobody can sign in as a service account.")
 
 
 @receiver(user_logged_out, dispatch_uid="jobs.logged_out")

@@ -15,4 +15,4 @@ NAME_LIMIT = 200
 def holds_no_secret(text: str) -> None:
     """Raises ValidationError for a text in which something looks like a secret, to be stored and shown as it is."""
     if mask_text(text) != text:
-        raise ValidationError("This is stored and shown as it is, and seems to hold a secret.", code="secret")
+        raise ValidationError("This seems to contain a secret, but it is stored and shown unmasked.", code="secret")

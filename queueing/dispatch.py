@@ -183,7 +183,7 @@ def handle_refusal(entry: QueueEntry, job: Job, error: ProviderError) -> None:
         return
     job.refresh_from_db(fields=["cancel_requested_at"])
     if job.cancel_requested_at is not None:
-        _end_unsubmitted(entry, job, JobStatus.CANCELLED, "cancelled before the provider took it")
+        _end_unsubmitted(entry, job, JobStatus.CANCELLED, "cancelled before the provider accepted it")
     elif error.permanent or (error.retry_after is None and entry.attempts >= claims.MAX_ATTEMPTS):
         _end_unsubmitted(entry, job, JobStatus.FAILED, message)
     else:
@@ -213,7 +213,7 @@ def _withdraw(entry: QueueEntry, job: Job) -> None:
     if job.external_id is not None and not job.is_terminal:
         claims.confirm(entry)  # a webhook said that it runs, and costs money: it must not pass for stopped
     elif not job.is_terminal:
-        _end_unsubmitted(entry, job, JobStatus.CANCELLED, "cancelled before the provider took it")
+        _end_unsubmitted(entry, job, JobStatus.CANCELLED, "cancelled before the provider accepted it")
     if job.is_terminal:
         claims.end(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)
 
@@ -313,7 +313,7 @@ def _end_waiting(entry: QueueEntry) -> bool:
         if not QueueEntry.objects.select_for_update().filter(pk=entry.pk, status__in=WAITING).exists():
             return False
         by: dict[str, Any] = {"actor": claims.DISPATCHER, "source": Source.DISPATCHER}
-        reason = "cancelled before the provider took it"
+        reason = "cancelled before the provider accepted it"
         return lifecycle.finish(entry.job, JobStatus.CANCELLED, reason=reason, **by) and claims.end(entry.job, **by)
 
 

@@ -69,7 +69,7 @@ def set_provider(provider: str, values: Mapping[str, Any], by: ChangedBy) -> int
         raise LimitError(f"There is no provider {provider!r}. There are: {', '.join(names())}.")
     if provider in limits_of_file() and "max_running" in values:
         where = "this machine runs" if provider == "local" else f"{label_of(provider)} runs"
-        raise LimitError(f"How many trainings {where} is providers.{provider}.max_running in the configuration file.")
+        raise LimitError(f"Set how many trainings {where} in the configuration file: providers.{provider}.max_running.")
     with unit_of_work():
         row, _ = ProviderLimit.objects.get_or_create(pk=provider)
         return _apply(row, values, by)

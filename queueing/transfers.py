@@ -155,7 +155,7 @@ async def _watch(
             if progress.done != last_done:
                 last_done, moved_at = progress.done, time.monotonic()
             elif time.monotonic() - moved_at > STALL_SECONDS:
-                raise ProviderError(f"The dataset did not move for {STALL_SECONDS:.0f} s.")
+                raise ProviderError(f"The transfer of the dataset made no progress for {STALL_SECONDS:.0f} s.")
             if not await sync_to_async(_record_progress)(entry, progress, stage):
                 return None
         return task.result()
@@ -202,7 +202,7 @@ def _abandon(entry: QueueEntry) -> None:
     if job.is_terminal:
         claims.end(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)
     elif job.cancel_requested_at is not None:
-        reason = "cancelled while its dataset was on the way"
+        reason = "cancelled while its dataset was being sent"
         dispatch.end_unsubmitted(
             entry, job, JobStatus.CANCELLED, reason, actor=claims.DISPATCHER, source=Source.DISPATCHER
         )

@@ -64,7 +64,7 @@ def _rule(row: Row, name: str, organization: Organization) -> ApprovalRule:
     """Return the rule, not stored. Raises NotCarriedOverError."""
     reviewers = role_of(row.get("required_approver_level") or Role.LEAD)
     if reviewers in (None, Role.VIEWER):
-        raise NotCarriedOverError(f"nobody here has the level {row['required_approver_level']!r} and decides")
+        raise NotCarriedOverError(f"nobody here decides with the level {row['required_approver_level']!r}")
     return ApprovalRule(
         organization=organization,
         name=name,
@@ -92,7 +92,7 @@ def _exempt_roles(row: Row) -> list[str]:
     only = row.get("applies_to_level")
     if only:
         if role_of(only) is None:
-            raise NotCarriedOverError(f"it is for the level {only!r} alone, which there is not here")
+            raise NotCarriedOverError(f"it is only for the level {only!r}, which does not exist here")
         exempt |= {role for role in Role if role != role_of(only)}
     return [role for role in Role if role in exempt]
 
@@ -133,7 +133,7 @@ def _number(threshold: str) -> str:
 
 def _provider(name: str) -> str:
     if name not in names():
-        raise NotCarriedOverError(f"it is for the provider {name!r}, which there is not here")
+        raise NotCarriedOverError(f"it is for the provider {name!r}, which does not exist here")
     return name
 
 

@@ -43,7 +43,7 @@ class OrganizationForm(forms.Form):
     name = forms.CharField(
         max_length=100,
         label="Name",
-        help_text="Letters from a to z, digits, hyphens and underscores. It is in addresses.",
+        help_text="Letters from a to z, digits, hyphens and underscores. The name is part of addresses.",
         widget=forms.TextInput(attrs={"class": "input", "autocapitalize": "none", "spellcheck": "false"}),
     )
 

@@ -57,7 +57,7 @@ def loop(name: str, *, failure_message: str | None = None) -> Callable[[Task], T
                     return _skip(name, reason)
                 token = take_lease(name)
                 if token is None:
-                    return _skip(name, "the run before still goes on")
+                    return _skip(name, "the previous run has not ended")
                 return _run(task, Run(name, token, failure_message or f"Error in {name}"))
 
         return run

@@ -59,7 +59,7 @@ def make_backup(order: Order) -> Made:
     """Make a backup, and record it for `manage.py doctor`. Raises BackupError or OSError."""
     rules = rules_for(list(order.without), order.largest, _file_inside(order))
     if order.target.resolve().is_relative_to(order.data_dir):
-        raise BackupError(f"{order.target} is in the data folder, which a backup is to outlive: name another place.")
+        raise BackupError(f"{order.target} is in the data folder and would be lost with it: name another folder.")
     order.target.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(order.target, f"Another backup into {order.target} is already running."):
         for leftover in order.target.glob(f"{PARTIAL}*"):

@@ -193,7 +193,7 @@ class PostgreSQL:
         newest = max(programs)
         if newest < version:
             raise BackupError(
-                f"{name} is of PostgreSQL {newest}, the server of {version}: "
+                f"{name} has version {newest}, but the server has {version}: "
                 f"apt-get install postgresql-client-{version}"
             )
         return programs[newest]

@@ -64,7 +64,7 @@ def put_back(order: RestoreOrder) -> Restored:
     """Put a backup back. Raises BackupError or OSError; what was there is then there still, unless the mark is."""
     order.data_dir.mkdir(parents=True, exist_ok=True)
     mark = order.data_dir / RESTORING
-    with locked(order.data_dir, f"Another restore into {order.data_dir} is at work."):
+    with locked(order.data_dir, f"Another restore into {order.data_dir} is already running."):
         manifest = check_usable(order.backup, order.database)
         secrets = _check_database(order, manifest)
         unfinished = _unfinished(mark, order)
@@ -106,7 +106,7 @@ def _unfinished(mark: Path, order: RestoreOrder) -> bool:
     except FileNotFoundError:
         return False
     if order.database_only and '"database_only": true' not in text:
-        raise BackupError("The interrupted restore was one of all files: run it without --database-only.")
+        raise BackupError("The interrupted restore included the files: run it without --database-only.")
     return True
 
 
@@ -117,9 +117,7 @@ def _check_database(order: RestoreOrder, manifest: Manifest) -> int:
     except SecretsClosedError as error:
         if order.accepts_lost_secrets:
             return 0
-        raise BackupError(
-            f"{error} A key of the site that was backed up may also be put into SECRET_KEY_FALLBACKS."
-        ) from None
+        raise BackupError(f"{error} You can also add the backup's key to SECRET_KEY_FALLBACKS.") from None
 
 
 def _check_free(order: RestoreOrder) -> None:

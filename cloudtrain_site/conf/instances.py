@@ -124,7 +124,7 @@ _KINDS: Mapping[str, Schema] = {
 def section(fixed: Schema) -> Named:
     """Return the section `providers:`, with the keys that it has beside the instances' names."""
     return Named(
-        "names of your choice: at most 40 small letters, digits and dashes, first a letter",
+        "names of your choice: at most 40 lower-case letters, digits and dashes, beginning with a letter",
         re.compile(r"[a-z][a-z0-9-]{0,39}"),
         Variants(_KINDS),
         fixed,

@@ -26,7 +26,7 @@ def is_set(name: str) -> bool:
 VARIABLES: dict[str, Callable[[str], Any]] = {
     "SIMPLETUNER_LOG_LEVEL": lambda text: text.upper() or "INFO",
     "SIMPLETUNER_LOG_FORMAT": lambda text: text.lower() or "json",
-    "SIMPLETUNER_LOG_FILE": lambda text: text or "(standard output alone)",
+    "SIMPLETUNER_LOG_FILE": lambda text: text or "(only the standard output)",
     "SIMPLETUNER_DATA_DIR": lambda text: settings.DATA_DIR,
     "DATABASE_URL": _database,
     "REDIS_URL": lambda text: settings.REDIS_URL or UNSET,
@@ -54,7 +54,7 @@ VARIABLES: dict[str, Callable[[str], Any]] = {
     "CLOUDTRAIN_WORKERS": lambda text: settings.Q_CLUSTER["workers"],
     "REPLICATE_API_TOKEN": lambda text: text or UNSET,
     "REPLICATE_BASE_URL": lambda text: text or "(the provider's own)",
-    "REPLICATE_STATUS_URL": lambda text: text or ("(nobody is asked)" if is_set(STATUS_PAGE) else "(its own)"),
+    "REPLICATE_STATUS_URL": lambda text: text or ("(none)" if is_set(STATUS_PAGE) else "(its own)"),
     "OTEL_EXPORTER_OTLP_ENDPOINT": lambda text: text or UNSET,
     "STATIC_ROOT": lambda text: text or UNSET,
     "CLOUDTRAIN_BACKUP_DIR": lambda text: text or UNSET,

@@ -10,7 +10,7 @@ VARIABLE = "CLOUDTRAIN_WEB_PROCESSES"
 OPTION = "--processes"
 MOST_BY_DEFAULT = 4
 MOST = 64
-PROCESSES_HELP = f"how many web processes ({VARIABLE}); by default one a core, up to four, and with SQLite one"
+PROCESSES_HELP = f"number of web processes (default: {VARIABLE}, or one per core up to four, with SQLite one)"
 
 
 def web_processes(env: Environment, engine: str) -> int:

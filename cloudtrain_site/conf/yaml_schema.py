@@ -270,7 +270,7 @@ class YamlSource:
     def _secret(self, node: yaml.ScalarNode, kind: Kind, key: str) -> Text:
         name = Text("", node.value).only_variable
         if not name:
-            self.refuse(_line(node), f"`{key}` is written in clear, but it must be {kind.allowed}")
+            self.refuse(_line(node), f"`{key}` is in plain text, but it must be {kind.allowed}")
         self.secret_variables.add(name)
         return self._fill_in(node, key)
 

@@ -42,13 +42,13 @@ def goes_out() -> Iterator[Finding]:
 
 def send_test(to: str) -> Iterator[Finding]:
     """Send a mail to this address. That the server takes it says nothing of its arrival."""
-    text = f"The doctor of {public_address()} sent this. If you read it, mail arrives; nothing is to be done."
+    text = f"The doctor of {public_address()} sent this. Mail works; you don't need to do anything."
     try:
         send_mail("A test of cloudtrain's mail", text, None, [to], connection=get_connection(timeout=TIMEOUT_SECONDS))
     except (OSError, smtplib.SMTPException, ValueError) as error:
         yield bad(f"The mail to {to} was not accepted: {_reason(error)}.", URL)
         return
-    yield ok(f"The mail to {to} was accepted: see whether it arrives.")
+    yield ok(f"The mail to {to} was accepted: check that it arrives.")
 
 
 def _reason(error: Exception) -> str:

@@ -96,7 +96,7 @@ def _in_time(name: str, check: DoctorCheck) -> Examination:
     if answers:
         return answers[0]
     hangs = bad(
-        f"It did not end within {DEADLINE_SECONDS:g} s: the disk, the database or the server that it asks may hang.",
+        f"The check did not end within {DEADLINE_SECONDS:g} s: the disk, the database or a server may hang.",
         "Check the mounts (`mount`), the load (`uptime`) and the network of this machine.",
     )
     return _examination(name, check, [hangs], DEADLINE_SECONDS)

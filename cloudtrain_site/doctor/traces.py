@@ -19,7 +19,7 @@ def arrive() -> Iterator[Finding]:
     from opentelemetry.sdk.trace.export import SpanExportResult
 
     if OTLPSpanExporter(timeout=TIMEOUT_SECONDS).export(()) is SpanExportResult.SUCCESS:
-        yield ok("The collector takes traces.")
+        yield ok("The collector accepts traces.")
     else:
         remedy = f"Start the collector, or correct {spans.ENDPOINT} and OTEL_EXPORTER_OTLP_HEADERS"
-        yield warn("The collector of traces takes none: they are dropped.", remedy)
+        yield warn("The collector accepts no traces: they are dropped.", remedy)

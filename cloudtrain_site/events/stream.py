@@ -80,7 +80,7 @@ class NotServedHere(exceptions.APIException):
     """For a server that keeps Django's thread for as long as a response lasts, like `runserver`."""
 
     status_code = 501
-    default_detail = f"Events are streamed by `{COMMAND} up` and `python -m cloudtrain_site.web` alone."
+    default_detail = f"Only `{COMMAND} up` and `python -m cloudtrain_site.web` stream events."
     default_code = "not_implemented"
 
 

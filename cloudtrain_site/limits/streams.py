@@ -85,7 +85,7 @@ def hold_place(stream: Stream, elsewhere: int) -> None:
             _open[stream.user_id] = held
     if place is None:
         streams = "1 event stream" if allowed == 1 else f"{allowed} event streams"
-        detail = f"You have {streams} open, the most for one person. Close a browser or a program that follows events."
+        detail = f"You have {streams} open, the maximum per user. Close a browser or a program that follows events."
         raise LimitReachedError(LIMIT, stream.user_id, detail, wait=RETRY_AFTER_SECONDS)
 
 

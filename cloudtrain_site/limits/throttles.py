@@ -36,7 +36,7 @@ class PersonThrottle(BaseThrottle):
         if seconds:
             wait = math.ceil(seconds)
             unit = "second" if wait == 1 else "seconds"
-            reached = f"You have reached the limit for {cls.noun}, {allowed} a minute for one person."
+            reached = f"You have reached the limit for {cls.noun}, {allowed} a minute per user."
             raise LimitReachedError(cls.limit, user.pk, f"{reached} Try again in {wait} {unit}.", wait=wait)
 
 

@@ -82,7 +82,7 @@ def warning() -> str:
     clocks_off = {one.machine for one in living if one.is_clock_off}
     outdated = {one.machine for one in living if one.is_outdated}
     silence = f"sent no heartbeat for {SILENT_AFTER.total_seconds():.0f} s or more"
-    off = f"a clock that is off by more than {MAX_CLOCK_OFFSET_SECONDS:g} s: set it by a time server"
+    off = f"a clock that is off by more than {MAX_CLOCK_OFFSET_SECONDS:g} s: synchronize it with a time server"
     sentences = [
         _counted(silent_machines(reports), ("has", "have"), silence),
         _counted(clocks_off, ("has", "have"), off),

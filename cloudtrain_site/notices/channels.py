@@ -255,7 +255,7 @@ def send_test(owner: Owner, channel: Channel | None) -> None:
     now = timezone.now()
     lately = owner.deliveries().filter(notice__kind=TEST, created_at__gt=now - timedelta(minutes=1))
     if lately.count() >= MAX_TESTS_A_MINUTE:
-        raise Conflict("There were enough tests in the last minute. Wait a moment.", code="too_many_tests")
+        raise Conflict("There were too many tests in the last minute. Wait a moment.", code="too_many_tests")
     with unit_of_work():
         notice = Notice.objects.create(
             kind=TEST,
@@ -272,5 +272,5 @@ def send_test(owner: Owner, channel: Channel | None) -> None:
         elif owner.user is not None and owner.user.email:
             mail_delivery(notice, owner.user.email, user=owner.user).save()
         else:
-            raise Conflict("No mail address is known for you.", code="no_address")
+            raise Conflict("Your account has no mail address.", code="no_address")
         transaction.on_commit(enqueue_sending, robust=True)

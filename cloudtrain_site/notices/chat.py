@@ -88,7 +88,7 @@ def _check_settings(address: str) -> None:
 def _self_hosted(plugin: NotifyBase, name: str) -> str:
     host = str(plugin.host).casefold()
     if not plugin.secure:
-        raise RefusedAddressError(f"{name} is called over https alone: its address begins with {_scheme(plugin)}://.")
+        raise RefusedAddressError(f"{name} is only called over https: its address begins with {_scheme(plugin)}://.")
     if host not in settings.NOTICE_CHAT_HOSTS:
         raise RefusedAddressError(
             f"{host[:100]} is not known here. An operator can allow it in CLOUDTRAIN_NOTICE_CHAT_HOSTS."

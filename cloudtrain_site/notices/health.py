@@ -28,7 +28,7 @@ def what_is_wrong() -> str:
     if notices or deliveries:
         return (
             f"{notices + deliveries} notices should have been sent more than 5 minutes ago. "
-            "Look whether a background process runs, and into the log."
+            "Check that a background process is running, and the log."
         )
     mail = Delivery.objects.filter(done_at=None, receiver=MAIL_SERVER, tries__gte=FAILED_TRIES)
     if waiting := mail.count():

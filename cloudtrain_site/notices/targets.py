@@ -43,7 +43,7 @@ def check_address(address: str) -> str:
     if parts.scheme not in ("http", "https") or not host or port == 0:
         raise RefusedAddressError("An address begins with https:// or http:// and a host.")
     if parts.username is not None or parts.password is not None:
-        raise RefusedAddressError("An address with a user name or a password before the host is not called.")
+        raise RefusedAddressError("An address with a user name or a password before the host is not allowed.")
     if number := _as_number(host):
         _check_ip(number)
     elif host == "localhost" or host.endswith(".localhost"):

@@ -56,13 +56,13 @@ class Refusal:
 TOO_SLOW = Refusal(
     408,
     "request_timeout",
-    f"The request did not arrive: a body may pause for {PAUSE_SECONDS:.0f} seconds, and must have "
-    f"{MIN_BYTES_PER_SECOND:,} bytes a second on the whole.",
+    f"The request arrived too slowly: a body can pause for {PAUSE_SECONDS:.0f} seconds, and must have at least "
+    f"{MIN_BYTES_PER_SECOND:,} bytes per second on average.",
 )
 TOO_MANY = Refusal(
     429,
     "too_many_requests",
-    f"{MAX_ARRIVING} requests of your address are half sent, the most at a time. Finish some, or wait.",
+    f"{MAX_ARRIVING} unfinished requests come from your address, the maximum. Finish some, or wait.",
     is_sending=True,
     retry_after=int(PAUSE_SECONDS),
 )

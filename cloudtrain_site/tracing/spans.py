@@ -32,7 +32,7 @@ def problem() -> str:
     if not os.environ[ENDPOINT].startswith(("http://", "https://")):
         return f"{ENDPOINT} must be http:// or https:// and a host: no traces are sent."
     if os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf") != "http/protobuf":
-        return "Traces are sent by http/protobuf alone, and OTEL_EXPORTER_OTLP_PROTOCOL is another one."
+        return "Traces are sent by http/protobuf only, but OTEL_EXPORTER_OTLP_PROTOCOL is another protocol."
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter.otlp.proto.http") is None:
         return f"{ENDPOINT} is set, but OpenTelemetry is not installed: no traces are sent."
     return ""

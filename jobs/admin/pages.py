@@ -109,7 +109,7 @@ class JobAdmin(OfJobAdmin[Job]):
     def shown_cost(self, job: Job) -> str:
         """Return its cost, or that it is not known and why."""
         cost = f"${job.cost_usd:,.2f}"
-        return cost if job.cost_doubt is None else f"Not known, {cost} at least: {job.cost_doubt}"
+        return cost if job.cost_doubt is None else f"Not known, at least {cost}: {job.cost_doubt}"
 
     @admin.display(description="config")
     def shown_config(self, job: Job) -> str:

@@ -136,5 +136,5 @@ def _spending(request: Request, query: dict[str, Any]) -> Spending:
     end: date = query.get("to") or timezone.now().astimezone(zone).date()
     start: date = query.get("from") or end.replace(day=1)
     if start > end:
-        raise ValidationError({"from": f"It is after {end}, the last day."})
+        raise ValidationError({"from": f"It is after the last day, {end}."})
     return Spending(request.user, start, end, organization)

@@ -138,5 +138,5 @@ def _administered(request: Request, name: str) -> Organization:
     if organization is None:
         raise Http404
     if role_in(request.user, organization) != Role.ADMIN:
-        raise exceptions.PermissionDenied(f"Only the admins of {organization} may do this.")
+        raise exceptions.PermissionDenied(f"Only the admins of {organization} can do this.")
     return organization

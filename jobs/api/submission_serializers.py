@@ -80,7 +80,7 @@ class SubmitBody(StrictSerializer):
         max_length=500,
         default="",
         allow_blank=True,
-        help_text="Stored encrypted with the job; this version never calls it.",
+        help_text="Called when the job ends. Stored encrypted.",
     )
     dataset = serializers.CharField(max_length=26, default="", allow_blank=True)
     parent = serializers.CharField(  # type: ignore[assignment]

@@ -9,7 +9,7 @@ from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.compatibility.elsewhere import CompatibleView
 from cloudtrain_site.models import Scope
 
-UPLOADS = "Nothing is uploaded by a submission: POST /api/cloud/uploads first, and submit with `dataset`."
+UPLOADS = "A submission uploads nothing: POST /api/cloud/uploads first, and submit with `dataset`."
 
 
 class DataPreview(CompatibleView):

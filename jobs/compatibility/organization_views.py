@@ -26,8 +26,8 @@ from jobs.organizations.members import add_member, members_of, remove_member
 from jobs.permissions import AnyUser, organizations_of, role_in
 from jobs.roles import Role
 
-TEAMS = "There are no teams within an organization. People who share jobs and limits are an organization of their own."
-SETTINGS = "An organization has a name, and settings of its own kind: PATCH /api/organizations/NAME."
+TEAMS = "There are no teams within an organization. Create an organization for people who share jobs and limits."
+SETTINGS = "Only the name can be changed here. For other settings use PATCH /api/organizations/NAME."
 
 
 class OrganizationsQuery(StrictSerializer):

@@ -28,18 +28,18 @@ from jobs.permissions import AnyUser, is_superuser, organizations_of
 from jobs.roles import RANK, Role
 
 INVITE = (
-    "People join by an invitation, POST /api/organizations/NAME/invitations, or by "
+    "Invite people with POST /api/organizations/NAME/invitations, or add them with "
     f"`{COMMAND} add_member USER ORGANIZATION ROLE --create`, where the site runs."
 )
-OWN_ACCOUNT = "Everybody changes their own name, mail address and password, at /account."
-REMOVAL = f"People are removed at /site/people, or by `{COMMAND} remove_person`, which says before what goes with them."
+OWN_ACCOUNT = "People change their own name, mail address and password at /account."
+REMOVAL = f"Remove people at /site/people, or with `{COMMAND} remove_person`, which first lists what it removes."
 ROLES = "The roles are viewer, researcher, lead and admin, as docs/organizations.md says: there are no others."
 RIGHTS = (
     "Rights follow from a member's role, as docs/organizations.md says. GET /api/users/meta/levels lists the roles."
 )
 CREDENTIALS = (
-    "Credentials of providers are the operator's: REPLICATE_API_TOKEN, or the configuration file's. People have keys "
-    "of this site, which /account makes and revokes."
+    "The operator sets the credentials of providers: REPLICATE_API_TOKEN, or the configuration file. People create "
+    "and revoke their keys for this site at /account."
 )
 #: What to do instead, by a word of the address.
 OTHER_WAYS = {"permissions": RIGHTS, "rules": RIGHTS, "credentials": CREDENTIALS, "levels": ROLES}
@@ -183,9 +183,7 @@ def _shared_organization(user: AnyUser, person: User) -> Organization:
     administered = organizations_of(user, (Role.ADMIN,)).filter(memberships__user=person)
     found = list(administered[:2])
     if len(found) != 1:
-        raise NotHereError(
-            "A role belongs to an organization: say which with PATCH /api/organizations/NAME/members/USER."
-        )
+        raise NotHereError("A role belongs to an organization: set it with PATCH /api/organizations/NAME/members/USER.")
     return found[0]
 
 

@@ -115,7 +115,7 @@ def _yaml(text: str) -> Any:
     try:
         return _YamlReader(text).document()
     except yaml.MarkedYAMLError as error:
-        _refuse(error.problem_mark, f"{error.problem or 'it can not be read'}.")
+        _refuse(error.problem_mark, f"{error.problem or 'it is not readable'}.")
     except yaml.YAMLError as error:
         raise ConversionError(f"This is not valid YAML: {str(error).splitlines()[0]}.") from None
 
@@ -143,14 +143,14 @@ class _YamlReader:
         next(self._events)
         following = next(self._events)
         if not isinstance(following, yaml.StreamEndEvent):
-            _refuse(following.start_mark, "A second document begins here: a config is one.")
+            _refuse(following.start_mark, "A second document begins here, but a config has only one.")
         return value
 
     def _value(self, event: Any) -> Any:
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            _refuse(event.start_mark, "Anchors and aliases are not taken: write the value itself.")
+            _refuse(event.start_mark, "Anchors and aliases are not supported: write the value itself.")
         if event.tag is not None:
-            _refuse(event.start_mark, f"The tag {event.tag} is not taken: leave it out.")
+            _refuse(event.start_mark, f"The tag {event.tag} is not supported: leave it out.")
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
         self._depth += 1
@@ -172,7 +172,7 @@ class _YamlReader:
             if not isinstance(event, yaml.ScalarEvent):
                 _refuse(event.start_mark, "A name is expected here.")
             if event.anchor is not None or (event.implicit[0] and event.value == "<<"):
-                _refuse(event.start_mark, "Anchors and merges are not taken: write the values themselves.")
+                _refuse(event.start_mark, "Anchors and merges are not supported: write the values themselves.")
             if event.value in items:
                 _refuse(event.start_mark, f"{event.value} is already set above.")
             items[event.value] = self._value(next(self._events))

@@ -370,7 +370,7 @@ class _Reader:
         written into the key, as in `max_train_steps=5`."""
         parts = parts_of(name)
         for option in {*parts, *meant_by(parts[0] if parts else "")} & DOUBTED.keys():
-            self.doubts.setdefault(DOUBTED[option], f"{key!r} may be read as {option} or not.")
+            self.doubts.setdefault(DOUBTED[option], f"it is not clear whether {key!r} means {option}.")
 
     def _doubt_unread(self, config: Mapping[str, Any]) -> None:
         """Doubt what stands in a section: kohya's scripts read its keys as plain ones, others pass them over."""
@@ -378,7 +378,9 @@ class _Reader:
             for key in section:
                 settings = LENGTHS if section is training_of(config) and key != "steps" else SETTING_OF
                 for option in settings.keys() & parts_of(full_name(key)):
-                    self.doubts.setdefault(settings[option], f"{key!r} in {place} may be read as {option} or not.")
+                    self.doubts.setdefault(
+                        settings[option], f"it is not clear whether {key!r} in {place} means {option}."
+                    )
 
 
 def _shown(value: Any) -> str:

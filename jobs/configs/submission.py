@@ -15,7 +15,7 @@ from jobs.configs.secrets import SECRET_COLUMNS, sealed_columns
 #: The contract's limit for one config.
 CONFIG_LIMIT_BYTES = 1_000_000
 ADDRESS_LIMIT = 500
-TOO_LARGE_A_NUMBER = "It contains a number that is larger than any program holds, as 1e400 is: at most about 1.8e308."
+TOO_LARGE_A_NUMBER = "It contains a number that is too large, such as 1e400. The largest is about 1.8e308."
 
 
 #: The columns of what a job may cost at most.

@@ -84,7 +84,7 @@ class Correction:
         if not is_cost(self.per_second) or self.per_second != self.per_second.quantize(RATE_PLACES):
             raise CorrectionError(f"{self.per_second} is not a price: enter 0 or more, with at most 10 decimals.")
         if self.since > timezone.now():
-            raise CorrectionError("The first day lies in the future: a price from then on is set in the admin.")
+            raise CorrectionError("The first day is in the future. Set future prices in the admin.")
         if len(self.reason) > REASON_LIMIT:
             raise CorrectionError(f"The reason is longer than {REASON_LIMIT} characters.")
 

@@ -188,14 +188,14 @@ def step_range(provider: ProviderConfig, reading: ConfigReading, hardware: str) 
     paces = recent_paces(provider.name, hardware, kind_of(reading))
     floor = provider.seconds_per_step
     if not is_duration(floor):
-        return None, f"{provider.name}'s figure of the operator for a step can't be true: {floor} seconds."
+        return None, f"the operator's seconds per step for {provider.name} can't be true: {floor}."
     kind = f"{kind_text(reading)} on {hardware or 'the default hardware'}"
     runs = f"{len(paces)} {'run' if len(paces) == 1 else 'runs'} of {kind}"
     if len(paces) >= ENOUGH_RUNS:
         tenths = quantiles(paces, n=10, method="inclusive")
         return Range(tenths[0], tenths[-1]), f"from {runs}"
     if floor <= 0 and not paces:
-        return None, f"no run of {kind} has ended, and {provider.name} has no figure of the operator for a step."
+        return None, f"no run of {kind} has ended, and no seconds per step are set for {provider.name}."
     least = floor * batches_per_step(reading)
     figure = Range(max(least, min(paces, default=0)), max(least, *paces, 0.0))
     figure_source = OPERATORS_FIGURE if floor > 0 else ""

@@ -112,7 +112,7 @@ def _of_account(account: JobAccount | None, sums: _Sums) -> Iterator[str]:
             f"${sums.held:f}."
         )
     if sorted(sums.sequences) != list(range(1, account.entries + 1)):
-        yield f"its entries are numbered to {account.entries}, and {len(sums.sequences)} are there."
+        yield f"its entries are numbered to {account.entries}, but {len(sums.sequences)} exist."
 
 
 def _of_days(days: Sequence[DayCost], sums: _Sums) -> Iterator[str]:

@@ -33,7 +33,7 @@ class AuditForm(forms.Form):
     source = forms.ChoiceField(
         choices=[("", "any"), *SOURCES.items()],
         required=False,
-        label="By way of",
+        label="Source",
         widget=forms.Select(attrs={"class": "input"}),
     )
     since = forms.DateField(required=False, label="From", widget=_DATE)

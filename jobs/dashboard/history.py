@@ -27,7 +27,7 @@ TITLES: Mapping[tuple[str, str], str] = {
     ("job", "cancelled"): "Cancelled",
     ("queue_entry", "blocked"): "Held in the queue",
     ("queue_entry", "pending"): "Queued",
-    ("queue_entry", "dispatching"): "Handed to the provider",
+    ("queue_entry", "dispatching"): "Sent to the provider",
     ("queue_entry", "running"): "Took a slot",
     ("queue_entry", "completed"): "Left the queue",
     ("queue_entry", "failed"): "Left the queue",

@@ -133,7 +133,7 @@ def money(amount: Decimal) -> str:
 
 def unknown_cost(job: Job) -> str:
     """Return that its cost is not known, and the part of it that is."""
-    return f"Not known, {money(job.cost_usd)} at least" if job.cost_usd > 0 else "Not known"
+    return f"Not known, at least {money(job.cost_usd)}" if job.cost_usd > 0 else "Not known"
 
 
 def is_on_own_hardware(job: Job) -> bool:

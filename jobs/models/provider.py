@@ -85,7 +85,7 @@ class ProviderConfig(models.Model):
         """Refuse prices and networks that the admin's form takes and nobody can use, and another provider's address."""
         self.cost_per_second = {} if self.cost_per_second is None else self.cost_per_second
         if not _are_prices(self.cost_per_second):
-            sentence = 'It must be an object with US dollars a second by hardware profile, like {"h100": 0.001}.'
+            sentence = 'It must be an object with US dollars per second by hardware profile, like {"h100": 0.001}.'
             raise ValidationError({"cost_per_second": sentence})
         for network in self.webhook_networks.split():
             try:
@@ -104,7 +104,9 @@ class ProviderConfig(models.Model):
         except ValueError:
             return  # the field's own validator says so
         if path.startswith(WEBHOOK_PATH) and path != own:
-            raise ValidationError({"webhook_url": f"Its deliveries are taken at {own}; a host alone leads there too."})
+            raise ValidationError(
+                {"webhook_url": f"Its deliveries arrive at {own}. Enter that address, or only the host."}
+            )
 
     @classmethod
     def of(cls, name: str) -> ProviderConfig:

@@ -100,8 +100,8 @@ def _end_access(user: User, by: By, cancel: bool) -> None:
             raise Conflict(objection)
         active = _active(user)
         if active.exists() and not cancel:
-            jobs = "1 job" if active.count() == 1 else f"{active.count()} jobs"
-            raise Conflict(f"{user} has {jobs} that did not end yet. Wait for the end, or have them cancelled.")
+            jobs = "1 active job" if active.count() == 1 else f"{active.count()} active jobs"
+            raise Conflict(f"{user} has {jobs}. Wait until they end, or cancel them too.")
         revoke_all_keys(user, by=actor_of(by))
         cancel_jobs(active, by, "the submitter was removed")
         Membership.objects.filter(user=user).delete()
@@ -120,7 +120,7 @@ def _end_sessions(user: User) -> None:
 
 def _objection(user: User) -> str:
     if user.username == pseudonym_of(user):
-        return f"{user} is removed already."
+        return f"{user} was already removed."
     if ServiceAccount.objects.filter(user=user).exists():
         return f"{user} is a service account. Its organization's admins remove it."
     for membership in Membership.objects.filter(user=user, role=Role.ADMIN).select_related("organization"):

@@ -60,7 +60,7 @@ def make_service_account(organization: Organization, name: str, role: Role, *, b
         if accounts.filter(name=name).exists() or User.objects.filter(username=username).exists():
             raise Conflict(f"There is or was a service account {name}. Choose another name.", code="name_taken")
         if accounts.filter(removed_at=None).count() >= MAX_SERVICE_ACCOUNTS:
-            raise Conflict(f"{organization} has {MAX_SERVICE_ACCOUNTS} service accounts, the most it may have.")
+            raise Conflict(f"{organization} has {MAX_SERVICE_ACCOUNTS} service accounts, the maximum.")
         user = User(username=username)
         user.set_unusable_password()
         user.save(force_insert=True)
@@ -104,7 +104,7 @@ def make_service_key(
             raise Conflict(f"{account} was removed, or {organization} is closed.")
         made = make_key(account.user, name, lifetime, by=actor_of(by), scopes=scopes, organization_id=organization.pk)
     if made is None:
-        raise Conflict(f"{account} has the largest allowed number of keys. Revoke one.", code="too_many_keys")
+        raise Conflict(f"{account} has the maximum number of keys. Revoke one first.", code="too_many_keys")
     return made
 
 

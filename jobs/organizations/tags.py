@@ -43,7 +43,7 @@ def add_tag(organization: Organization, name: str, *, by: By) -> Tag:
         tag = Tag(organization=organization, name=name)
         _check_name(tag)
         if organization.tags.count() >= MAX_TAGS:
-            raise Conflict(f"{organization} has {MAX_TAGS} tags, the most it may have. Remove one first.")
+            raise Conflict(f"{organization} has {MAX_TAGS} tags, the maximum. Remove one first.")
         tag.save(force_insert=True)
         record("tag_added", tag, by=actor_of(by), organization=organization, after={"name": name})
     return tag

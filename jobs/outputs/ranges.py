@@ -8,7 +8,7 @@ RANGE = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))")
 
 
 class UnsatisfiableError(ValueError):
-    """The range begins behind the end of the file."""
+    """The range begins after the end of the file."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

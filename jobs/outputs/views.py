@@ -33,7 +33,7 @@ class RangeNotSatisfiable(exceptions.APIException):
     """The range is outside of the file. `Content-Range` has the file's size."""
 
     status_code = status.HTTP_416_REQUESTED_RANGE_NOT_SATISFIABLE
-    default_detail = "The range begins behind the end of the file."
+    default_detail = "The range begins after the end of the file."
     default_code = "range_not_satisfiable"
 
 

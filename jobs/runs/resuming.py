@@ -19,7 +19,7 @@ from jobs.providers.base import ProviderError, ResumesTrainings
 NAME = re.compile(r"checkpoint-([0-9]{1,12})")
 #: The option by which SimpleTuner goes on from one.
 OPTION = "resume_from_checkpoint"
-NOT_KEPT = "{} keeps no files that this site could give to another run."
+NOT_KEPT = "{} keeps no files that another run could use."
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def checkpoints_of(job: Job) -> Checkpoints:
 
 def _hindrance(job: Job) -> str:
     if not job.is_terminal:
-        return f"The run is {job.status}: its checkpoints are there when it has ended."
+        return f"The run is {job.status}: its checkpoints can be used when it has ended."
     if not _provider_resumes(job.provider):
         return NOT_KEPT.format(label_of(job.provider))
     return absence_of(job)

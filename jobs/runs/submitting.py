@@ -59,8 +59,8 @@ def with_parents_checkpoint(origin: Origin, provider: str, config: dict[str, Any
 def check_checkpoint(source: Job, path: str, provider: str) -> None:
     """Raise ValidationError when a run at `provider` can't go on from the checkpoint at `path` of `source`."""
     if provider != source.provider:
-        message = f"A checkpoint stays at the provider that has it: choose {source.provider}, or no checkpoint."
+        message = f"The checkpoint is at another provider: choose {source.provider}, or no checkpoint."
         raise ValidationError({"checkpoint": message})
     found = checkpoints_of(source)
     if path not in [one.path for one in found.items]:
-        raise ValidationError({"checkpoint": found.reason or "The run has no such checkpoint, or no longer."})
+        raise ValidationError({"checkpoint": found.reason or "The run doesn't have this checkpoint."})

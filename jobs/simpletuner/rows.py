@@ -186,7 +186,7 @@ def _metadata(row: Row) -> dict[str, Any]:
     try:
         metadata = json.loads(text)
     except (ValueError, RecursionError):
-        raise BrokenRowError("its metadata are no JSON") from None
+        raise BrokenRowError("its metadata is not JSON") from None
     if not isinstance(metadata, dict):
         raise BrokenRowError("its metadata is not an object")
     problem = problem_with(metadata)

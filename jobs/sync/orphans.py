@@ -80,7 +80,7 @@ def _record_and_stop(owner: Job, orphan: Job, source: str) -> None:
         outcome = f"that is {orphan.status}{orphan.cost_text}"
     else:
         outcome = "asked to stop"
-        reason = f"job {owner.pk} has no use for it: {condition}"
+        reason = f"job {owner.pk} doesn't need it: {condition}"
         lifecycle.request_cancel(orphan, actor=SYSTEM, source=source, reason=reason)
-    reason_text = f"{orphan.external_id} of this job turned up, though {condition}: {outcome} (job {orphan.pk})"
+    reason_text = f"{orphan.external_id} of this job was found, although {condition}: {outcome} (job {orphan.pk})"
     owner.record_note(Actor(name=owner.provider), source, reason_text)

@@ -54,7 +54,7 @@ def set_tags(job: Job, names: Iterable[str], *, by: User, source: str) -> bool:
     with unit_of_work():
         current = Job.objects.select_for_update(no_key=True).select_related(None).get(pk=job.pk)
         if current.organization is None:
-            raise ValidationError({"tags": "This job belongs to no organization, and the tags are an organization's."})
+            raise ValidationError({"tags": "This job belongs to no organization, so it can't have tags."})
         tags = {tag.pk: tag for tag in chosen_tags(current.organization, names)}
         carried = set(current.job_tags.values_list("tag", flat=True))
         if carried == set(tags):

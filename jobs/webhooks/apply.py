@@ -133,11 +133,11 @@ def _refuse_training(owner: Job, delivery: WebhookDelivery, snapshot: Snapshot) 
     orphan = orphans.adopt_orphan(owner, snapshot, source=Source.WEBHOOK, made_at=made_at) if is_certain else None
     if orphan is not None:
         outcome = f"it is {orphan.status}" if orphan.is_terminal else "asked to stop"
-        return orphan, f"job {owner.pk} has no use for it: {outcome}"
+        return orphan, f"job {owner.pk} doesn't need it: {outcome}"
     if snapshot.status not in ACTIVE or is_certain:
         return late
     logger.warning("A training goes on that its job has no use for", extra={"external_id": snapshot.external_id})
-    return owner, f"it goes on, and job {owner.pk} has no use for it: stop it at the provider"
+    return owner, f"it goes on, and job {owner.pk} doesn't need it: stop it at the provider"
 
 
 def replay(delivery: WebhookDelivery) -> bool:

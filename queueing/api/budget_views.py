@@ -186,13 +186,13 @@ def _whose(user: User, body: dict[str, Any]) -> tuple[Organization | None, User 
             raise ValidationError({name: f"{name} {text} in a budget of scope {body['scope']!r}."})
     if not needed:
         if not is_superuser(user):
-            raise PermissionDenied("A budget of the site is for a superuser to set.")
+            raise PermissionDenied("Only superusers can set a budget of the site.")
         return None, None
     organization = organizations_of(user).filter(name=body["organization"]).first()
     if organization is None:
         raise Http404
     if role_in(user, organization) != Role.ADMIN:
-        raise PermissionDenied(f"Only the admins of {organization} may do this.")
+        raise PermissionDenied(f"Only the admins of {organization} can do this.")
     return organization, _member(organization, body["user"]) if "user" in needed else None
 
 
@@ -209,6 +209,8 @@ def _site_zone(organization: Organization | None, body: dict[str, Any]) -> str:
     if organization is None:
         return zone
     if zone and zone != organization.time_zone:
-        reason = f"{organization} counts days in {organization.time_zone}. Its settings change that: leave this out."
+        reason = (
+            f"{organization} counts days in {organization.time_zone}. Change it in its settings, and leave this out."
+        )
         raise ValidationError({"time_zone": reason})
     return ""

@@ -46,7 +46,7 @@ def _cancel(state: BudgetState) -> int:
 
 
 def _warn(state: BudgetState) -> int:
-    message = f"{sentences.used_up(state)}. This job may finish, and no further one starts."
+    message = f"{sentences.used_up(state)}. This job can finish, but no more jobs start."
     unwarned = running_jobs(state.budget).filter(~_has_note(message))
     return sum(_warn_of(state, job, message) for job in unwarned.defer("config", "dataloader_config"))
 

@@ -28,7 +28,7 @@ def collect(user: AnyUser) -> Iterator[Metric]:
     for organization, provider, amount in days.annotate(Sum("spent")):
         spent.add_metric([names.get(organization, ""), provider], float(amount))
     yield spent
-    held = GaugeMetricFamily("cloudtrain_held_usd", "Held for jobs that the queue has claimed.", labels=LABELS)
+    held = GaugeMetricFamily("cloudtrain_held_usd", "Reserved for jobs that the queue has claimed.", labels=LABELS)
     accounts = JobAccount.objects.filter(seen, held__gt=0).order_by().values_list("organization_id", "provider")
     for organization, provider, amount in accounts.annotate(Sum("held")):
         held.add_metric([names.get(organization, ""), provider], float(amount))
@@ -40,7 +40,9 @@ def collect(user: AnyUser) -> Iterator[Metric]:
 def _budgets(user: AnyUser) -> Iterator[Metric]:
     labels = ["scope", "organization", "user", "period"]
     amounts = GaugeMetricFamily("cloudtrain_budget_usd", "The amount of each budget.", labels=labels)
-    committed = GaugeMetricFamily("cloudtrain_budget_committed_usd", "Spent and held of each budget.", labels=labels)
+    committed = GaugeMetricFamily(
+        "cloudtrain_budget_committed_usd", "Spent and reserved of each budget.", labels=labels
+    )
     for state in states(visible_budgets(user)):
         budget = state.budget
         owner = budget.organization.name if budget.organization else ""
@@ -52,7 +54,7 @@ def _budgets(user: AnyUser) -> Iterator[Metric]:
 
 def _burn_rate(user: AnyUser, names: dict[int, str]) -> Metric:
     """Return what running jobs cost an hour: what they have cost by the time that they have run."""
-    rates = GaugeMetricFamily("cloudtrain_burn_usd_per_hour", "What running jobs cost an hour now.", labels=LABELS)
+    rates = GaugeMetricFamily("cloudtrain_burn_usd_per_hour", "What running jobs cost per hour.", labels=LABELS)
     now, sums = timezone.now(), dict[tuple[int | None, str], float]()
     running = counted_jobs(user).filter(completed_at=None, started_at__lt=now - timedelta(seconds=1), cost_usd__gt=0)
     for job in running.only("organization_id", "provider", "cost_usd", "started_at"):

@@ -71,7 +71,7 @@ def forecast(state: BudgetState, expected: Decimal) -> str:
     budget = state.budget
     return (
         f"Budget of {budget.owner} for {state.window.name}: at the pace of the last 7 days {money(expected)} will be "
-        f"spent, and {money(budget.amount)} are allowed."
+        f"spent, more than {money(budget.amount)}."
     )
 
 

@@ -45,7 +45,7 @@ def change_limit(user: User, values: Mapping[str, Any]) -> None:
             editing.remove(budget, by=user)
         return
     if "cost_limit_amount" not in values:
-        raise ValidationError({"cost_limit_amount": "Say the amount in US dollars."})
+        raise ValidationError({"cost_limit_amount": "Give the amount in US dollars."})
     period, action = values.get("cost_limit_period", "monthly"), values.get("cost_limit_action", "warn")
     if period not in PERIODS:
         raise NotHereError(NO_WEEKS)

@@ -30,8 +30,8 @@ from queueing.operations import ChangedBy, LimitError, set_organization
 
 #: The kinds that there are here, each with its description and unit.
 TYPES = {
-    "cost_monthly": ("What may be spent in a month; new jobs wait beyond it.", "USD"),
-    "cost_daily": ("What may be spent in a day; new jobs wait beyond it.", "USD"),
+    "cost_monthly": ("The most that can be spent in a month; beyond it new jobs wait.", "USD"),
+    "cost_daily": ("The most that can be spent in a day; beyond it new jobs wait.", "USD"),
     "concurrent_jobs": ("How many jobs of an organization run at once.", "jobs"),
 }
 PERIODS = {"cost_monthly": Period.MONTH, "cost_daily": Period.DAY}
@@ -137,7 +137,7 @@ def _make(user: User, body: dict[str, Any], organization: Organization | None) -
         raise NotHereError(BLOCKS)
     is_of_site = "org_id" not in body and "user_id" not in body and is_superuser(user)
     if organization is None and not is_of_site:
-        raise serializers.ValidationError({"org_id": ["Say the organization: its number is in `auth orgs list`."]})
+        raise serializers.ValidationError({"org_id": ["Name the organization: `auth orgs list` has its number."]})
     if kind == "concurrent_jobs":
         return _set_limit(user, organization, amount)
     person = None
@@ -153,7 +153,7 @@ def _make(user: User, body: dict[str, Any], organization: Organization | None) -
 
 def _set_limit(user: User, organization: Organization | None, amount: Decimal) -> dict[str, Any]:
     if organization is None:
-        raise serializers.ValidationError({"org_id": ["Say the organization: its number is in `auth orgs list`."]})
+        raise serializers.ValidationError({"org_id": ["Name the organization: `auth orgs list` has its number."]})
     check_administers(user, organization)
     by = ChangedBy(Actor.of(user), current_source())
     try:

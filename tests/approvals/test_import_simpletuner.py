@@ -253,8 +253,8 @@ class TestRules:
             "quotas skipped 1 cost_monthly for each person: set it here by hand",
             "quotas skipped 1 jobs_per_hour: nothing here counts by the hour; a rule counts by the day",
             "rules skipped 1 regular: '^full' is a regular expression; patterns here are like *full-finetune*",
-            "rules skipped 1 away: it is for the provider 'runpod', which there is not here",
-            "rules skipped 1 boss: nobody here has the level 'boss' and decides",
+            "rules skipped 1 away: it is for the provider 'runpod', which does not exist here",
+            "rules skipped 1 boss: nobody here decides with the level 'boss'",
             "rules skipped 1 odd: “much” value must be a decimal number.",
         ):
             assert sentence in lines

@@ -106,4 +106,4 @@ def test_without_a_figure_of_the_operator_the_job_is_held_and_says_why(
     ApprovalRule.objects.create(name="dear", cost_exceeds=Decimal(1000))
     held = submit(submission_request(config=CONFIG)).approval
     assert held is not None
-    assert "no run of flux LoRA on cpu has ended, and local has no figure of the operator for a step." in held.reason
+    assert "no run of flux LoRA on cpu has ended, and no seconds per step are set for local." in held.reason

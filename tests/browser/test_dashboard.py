@@ -71,7 +71,7 @@ class TestLive:
         Job.objects.update(progress_told_at=None)
         report(job, cost_doubt="there is no price for h100.")
         for page in pages:
-            expect(page.locator("#main")).to_contain_text("Not known, $2.50 at least", timeout=10_000)
+            expect(page.locator("#main")).to_contain_text("Not known, at least $2.50", timeout=10_000)
 
     def test_a_new_job_appears_on_top(self, browse: Browse, alice: User, submit: Submit) -> None:
         submit(alice, "the-first")

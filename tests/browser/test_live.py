@@ -245,7 +245,7 @@ class TestStream:
         page.on("request", lambda request: urls.append(request.url) if "/api/events" in request.url else None)
         page.clock.install()
         page.goto("/")
-        expect(page.get_by_role("alert")).to_contain_text("You have 1 event stream open, the most for one person.")
+        expect(page.get_by_role("alert")).to_contain_text("You have 1 event stream open, the maximum per user.")
         expect(page.locator("#pulse")).to_have_text("Not live")
         change_silently(job, JobStatus.COMPLETED)
         page.clock.run_for(31_000)

@@ -271,7 +271,7 @@ def test_who_is_at_a_limit_reads_which_one_and_what_to_do(
     expect(page.locator("#forecast-warnings")).to_have_text(sentence)
     expect(page.get_by_role("button", name="Submit the job")).to_be_disabled()
     page.get_by_label("Upload a dataset").set_input_files(zipped(archive(10)))
-    expect(page.locator("#dataset-error")).to_contain_text("more than the 1 that one person may keep")
+    expect(page.locator("#dataset-error")).to_contain_text("more than 1, the maximum per user")
     assert Job.objects.count() == 1
     forgive(page, complaints, "429")
 

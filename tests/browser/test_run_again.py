@@ -124,4 +124,4 @@ def test_it_goes_on_from_a_checkpoint(browse: Browse, alice: User, parent: Job, 
     assert not violations(page)
     page.get_by_role("button", name="Submit the job").click()
     side = page.get_by_role("region", name="Run 2 of flux-portraits")
-    expect(side.get_by_text("goes on from its checkpoint-500")).to_be_visible()
+    expect(side.get_by_text("continues from its checkpoint-500")).to_be_visible()

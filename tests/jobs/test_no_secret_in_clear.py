@@ -290,10 +290,10 @@ def test_what_can_not_be_sealed_may_hold_none(
     token = SECRETS["hf_token"]
     for name in ("config_name", "tracker_run_name"):
         answer = as_alice.post("/api/cloud/jobs/submit", {"config": {}, name: f"run {token}"})
-        assert "seems to hold a secret" in answer.json()["errors"][name][0]
+        assert "seems to contain a secret" in answer.json()["errors"][name][0]
     settings = {"webhook_url": "https://train.example.org/?token=recognisable"}
     refused = client_of(root).put("/api/cloud/providers/replicate", settings)
-    assert "seems to hold a secret" in refused.json()["errors"]["webhook_url"][0]
+    assert "seems to contain a secret" in refused.json()["errors"]["webhook_url"][0]
     assert as_alice.post("/api/cloud/jobs/submit", {"config": {"tracker_run_name": token}}).status_code == 201
     assert Job.objects.get().config_name == "untitled"
     assert tables_with_a_secret() == []

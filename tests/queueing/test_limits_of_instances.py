@@ -40,7 +40,7 @@ def test_a_limit_of_the_file_is_changed_there_alone(accounts: Accounts, write_co
     with pytest.raises(LimitError) as caught:
         operations.set_provider("studio", {"max_running": 7}, BY)
     assert str(caught.value) == (
-        "How many trainings The studio's account runs is providers.studio.max_running in the configuration file."
+        "Set how many trainings The studio's account runs in the configuration file: providers.studio.max_running."
     )
     assert not AuditRecord.objects.exists()
     assert operations.set_provider("studio", {"drained": True}, BY) == 1

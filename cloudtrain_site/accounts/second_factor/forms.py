@@ -63,7 +63,7 @@ class _CodeMixin(forms.Form):
         except SecretsLostError:
             attempt.succeeded()
             raise forms.ValidationError(
-                "Codes can't be checked, because the site's key was changed. Whoever runs the site "
+                "Codes can't be checked, because the site's key was changed. The site's operator "
                 "can remove your second factor."
             ) from None
         attempt.succeeded()

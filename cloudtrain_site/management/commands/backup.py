@@ -72,7 +72,7 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{made.folder}: {rows:,} rows, {len(manifest.files):,} files, {as_size(manifest.size)}{verified}"
         )
-        self.stdout.write(f"Its keys, {'encrypted' if order.passphrase else 'in clear'}: {made.keys}")
+        self.stdout.write(f"Its keys, {'encrypted' if order.passphrase else 'unencrypted'}: {made.keys}")
         for path, reason in manifest.left_out.items():
             self.stdout.write(f"Not in it: {path} ({reason})")
         for path, target in manifest.links.items():

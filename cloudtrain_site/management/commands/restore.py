@@ -102,7 +102,7 @@ class Command(BaseCommand):
         except OSError as error:
             raise CommandError(f"The backup could not be read: {error}.") from error
         opened = (
-            f"{secrets} secrets open with its keys"
+            f"its keys decrypt {secrets} secrets"
             if keys
             else f"its {secrets} secrets were not checked: there are no keys"
         )

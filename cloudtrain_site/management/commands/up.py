@@ -44,7 +44,7 @@ WHERE_TO_LOOK = """
   Log file    {log_file}
   Data        {data_dir}
 {first_steps}
-  Ctrl-C stops everything; a training that runs goes on, and is found again at the next start.
+  Ctrl-C stops everything; running trainings go on, and are found again at the next start.
 """
 FIRST_STEPS = """
   There is no account yet. Open this link, which works once within {minutes} minutes, to create the first one:

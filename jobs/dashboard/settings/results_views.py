@@ -41,9 +41,9 @@ def _rules() -> list[str]:
     if settings.results is not None:
         found.append(f"The results of a run are kept for {as_text(settings.results)} from its end on.")
     if settings.outputs_gb is not None:
-        found.append(f"Each organization keeps {settings.outputs_gb:,} GB at most: its oldest runs go first.")
+        found.append(f"Each organization keeps {settings.outputs_gb:,} GB at most: its oldest runs are removed first.")
     if settings.checkpoints is not None:
-        found.append(f"Of an ended run's checkpoints, the newest are kept: at most {settings.checkpoints}.")
+        found.append(f"Of each ended run, the newest {settings.checkpoints} checkpoints are kept.")
     if found:
         found.append(f"Each removal is announced {as_text(settings.announced)} before. Pinned results stay.")
     return found

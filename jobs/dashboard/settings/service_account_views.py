@@ -27,7 +27,7 @@ class ServiceAccountForm(forms.Form):
     name = forms.CharField(
         max_length=40,
         validators=[LABEL],
-        help_text="Its jobs are shown under it, after the organization's name: small letters, digits and . _ -",
+        help_text="Lower-case letters, digits and . _ -. Its jobs show ORGANIZATION:NAME as the submitter.",
         widget=forms.TextInput(attrs={"class": "input", "autocomplete": "off", "placeholder": "nightly"}),
     )
     role = forms.ChoiceField(

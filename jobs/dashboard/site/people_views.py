@@ -71,4 +71,4 @@ def removal(page: SitePage, user_id: int) -> HttpResponse:
         pseudonym = remove_person(found, by=page.user, cancel="cancel" in page.request.POST)
     except Conflict as problem:
         return page.refused(str(problem.detail), back)
-    return page.done(f"The person is removed, and is called {pseudonym} from now on.", page.address())
+    return page.done(f"The person was removed and is now called {pseudonym}.", page.address())

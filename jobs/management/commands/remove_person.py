@@ -37,7 +37,7 @@ class Command(BaseCommand):
             pseudonym = remove_person(user, by=OPERATOR, cancel=cancel_jobs)
         except Conflict as problem:
             raise CommandError(str(problem.detail)) from None
-        self.stdout.write(f"{name} is removed, and is called {pseudonym} from now on.")
+        self.stdout.write(f"{name} was removed and is now called {pseudonym}.")
 
 
 def lines_of(name: str, removal: Removal) -> Iterator[str]:

@@ -121,8 +121,8 @@ BAD_BODIES: list[tuple[dict[str, Any], str]] = [
     ({"config": {"a": "x" * 1_000_001}}, "config: It is larger than 1 MB."),
     ({"config": {"a": "nul\x00"}}, "config: It contains a NUL character"),
     ({"config": CONFIG, "config_name": "n" * 10_000}, "config_name: Ensure this field has no more than 200"),
-    ({"config": CONFIG, "config_name": "nul\x00"}, "config_name: A name may not contain control characters"),
-    ({"config": CONFIG, "config_name": "../../etc"}, "config_name: A name may not contain"),
+    ({"config": CONFIG, "config_name": "nul\x00"}, "config_name: A name can't contain control characters"),
+    ({"config": CONFIG, "config_name": "../../etc"}, "config_name: A name can't contain"),
     ({"config": CONFIG, "hardware_profile": "h100"}, "hardware_profile: local has no 'h100'"),
     (
         {"config": CONFIG, "organization": "other"},

@@ -135,7 +135,7 @@ class TestLease:
         seen: list[str] = []
         does(lambda: seen.append(work(**a_tick(0))))
         work()
-        assert seen == ["skipped: the run before still goes on"]
+        assert seen == ["skipped: the previous run has not ended"]
         assert the_loop().last_outcome == "ok"
 
     def test_the_lease_of_a_killed_run_runs_out(self) -> None:

@@ -81,7 +81,7 @@ def test_that_a_secret_is_not_set_is_shown(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_status_page_of_nobody_is_said_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPLICATE_STATUS_URL", "")
-    assert shown()["REPLICATE_STATUS_URL"] == ("(nobody is asked)", "environment REPLICATE_STATUS_URL")
+    assert shown()["REPLICATE_STATUS_URL"] == ("(none)", "environment REPLICATE_STATUS_URL")
     monkeypatch.delenv("REPLICATE_STATUS_URL")
     assert shown()["REPLICATE_STATUS_URL"] == ("(its own)", "default")
 

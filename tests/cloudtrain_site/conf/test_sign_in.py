@@ -111,7 +111,7 @@ def test_only_the_named_proxies_are_trusted(write_config: WriteConfig, peer: str
         (SSO.replace("https://id", "http://id"), "must be the provider's issuer"),
         (SSO.replace("id.example", "bob@id.example"), "must be the provider's issuer"),
         (SSO.replace("/studio", "/studio?x=1"), "must be the provider's issuer"),
-        (SSO.replace("${SSO_SECRET}", "in-clear"), "`sso.client_secret` is written in clear"),
+        (SSO.replace("${SSO_SECRET}", "in-clear"), "`sso.client_secret` is in plain text"),
         (SSO.replace("  client_secret: ${SSO_SECRET}\n", ""), "needs one of `client_secret`"),
         (SSO + "  client_secret_file: /run/secrets/sso\n", "keep one of them"),
         (SSO.replace("[example.org]", "[]"), "`sso.domains` is empty"),

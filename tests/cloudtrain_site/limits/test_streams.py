@@ -23,7 +23,7 @@ from cloudtrain_site.serving.board import Board
 from tests.limits import SetLimits
 from tests.web import open_stream, session_cookies, wait_until
 
-SENTENCE = "You have 2 event streams open, the most for one person. Close a browser or a program that follows events."
+SENTENCE = "You have 2 event streams open, the maximum per user. Close a browser or a program that follows events."
 
 
 def reader_of(user_id: int) -> StreamReader:

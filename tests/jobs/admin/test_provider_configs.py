@@ -44,7 +44,7 @@ def test_a_stored_ones_name_stays(as_root: Client) -> None:
     "url", ["https://train.example.org/api/webhooks/replicate", "https://train.example.org/api/webhooks/"]
 )
 def test_another_providers_address_for_webhooks_is_refused(accounts: Accounts, as_root: Client, url: str) -> None:
-    sentence = "Its deliveries are taken at /api/webhooks/studio; a host alone leads there too."
+    sentence = "Its deliveries arrive at /api/webhooks/studio. Enter that address, or only the host."
     form = {**FIELDS, "name": "studio", "default_hardware": "h100", "webhook_url": url}
     assert sentence in as_root.post("/admin/jobs/providerconfig/add/", form).content.decode()
     answer = as_root.put("/api/cloud/providers/studio", {"webhook_url": url}, content_type="application/json")

@@ -22,7 +22,7 @@ def test_the_syncs_of_a_minute_are_limited(client_of: ClientOf, alice: User, bob
     set_limits(syncs_per_minute=2)
     answers = [client_of(alice).post("/api/cloud/jobs/sync?provider=local") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
-    text = "You have reached the limit for requests to a provider for new jobs, 2 a minute for one person."
+    text = "You have reached the limit for requests to a provider for new jobs, 2 a minute per user."
     assert answers[-1].json()["detail"] == f"{text} Try again in 30 seconds."
     assert answers[-1].json()["code"] == "limit_reached"
     assert answers[-1]["Retry-After"] == "30"

@@ -357,7 +357,7 @@ def test_an_unknown_parameter_is_refused_as_an_unknown_field_is(as_alice: APICli
     ask = as_alice.post if method == "POST" else as_alice.get
     refused = ask(f"{path}?limti=3")
     assert refused.status_code == 400
-    assert "limti: Unknown field. Known are:" in refused.json()["detail"]
+    assert "limti: Unknown field. Known fields:" in refused.json()["detail"]
 
 
 def test_a_log_is_not_read_from_its_beginning_for_a_misspelled_place(as_alice: APIClient, make_job: MakeJob) -> None:

@@ -272,7 +272,7 @@ def test_a_correction_mends_a_wrong_price_once(make_job: MakeJob) -> None:
         ({"--by": "nobody"}, "no active user"),
         ({"--reason": " "}, "needs --reason"),
         ({"--since": "soon"}, "is not a date"),
-        ({"--since": "2999-01-01"}, "lies in the future"),
+        ({"--since": "2999-01-01"}, "is in the future"),
         ({"--provider": "nowhere"}, "no provider 'nowhere'"),
     ],
 )

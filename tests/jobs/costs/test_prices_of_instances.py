@@ -111,7 +111,7 @@ def test_a_price_for_hardware_that_there_is_not_is_warned_of(accounts: Accounts,
     assert check_prices() == []
     write_config(declared(accounts["studio"], "    cost_per_second: {h1000: 0.003}\n"))
     (message,) = check_prices()
-    assert message.msg == "Provider studio: there is a price for h1000, which it doesn't have."
+    assert message.msg == "Provider studio has a price for h1000, but no such hardware."
     assert str(message.hint).startswith("It has: h100, h100-x2")
     write_config("providers:\n  lab: {}\n")
     assert check_prices() == []

@@ -196,7 +196,7 @@ class TestHead:
         doubt = "there is no price for cpu."
         assert cost_texts(make_job(cost_doubt=doubt)) == ("Not known", "")
         partly = make_job(cost_doubt=doubt, cost_usd=Decimal(1), **running)
-        assert cost_texts(partly) == ("Not known, $1.00 at least", "about $3.00 expected")
+        assert cost_texts(partly) == ("Not known, at least $1.00", "about $3.00 expected")
 
     def test_why_the_cost_is_not_known(self, alice: User, make_job: MakeJob) -> None:
         job = make_job(cost_doubt="there is no price for cpu.", estimate_source="operator's figure")

@@ -296,7 +296,7 @@ class TestWhatIsSaid:
             ({"estimated_cost_usd": Decimal(0)}, "$0.00"),
             ({"status": JobStatus.COMPLETED, "started_at": timezone.now()}, "$0.00"),
             ({"cost_doubt": "there is no price for cpu."}, "Not known"),
-            ({"cost_doubt": "its end is not known.", "cost_usd": Decimal(3)}, "Not known, $3.00 at least"),
+            ({"cost_doubt": "its end is not known.", "cost_usd": Decimal(3)}, "Not known, at least $3.00"),
             ({}, ""),
         ],
     )

@@ -36,7 +36,7 @@ def test_one_upload_too_many_is_a_429_and_leaves_no_file(
     set_limits(uploads=2)
     answers = [send(client_of(alice)) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [201, 201, 429]
-    text = "You keep 2 uploaded datasets, the maximum per user. Remove one that no job needs."
+    text = "You have 2 uploaded datasets, the maximum per user. Remove one that no job needs."
     assert (answers[-1].json()["detail"], answers[-1].json()["code"]) == (text, "limit_reached")
     assert answers[-1]["Retry-After"] == "60"
     assert len(files_in(data_dir)) == 2
@@ -63,7 +63,7 @@ def test_the_bytes_of_all_uploads_count_together(
     assert [answer.status_code for answer in answers] == statuses
     kept = statuses.count(201)
     assert f"Your uploaded datasets have {kept * SIZE:,} bytes" in answers[-1].json()["detail"]
-    assert f"more than the {room:,} that one person may keep" in answers[-1].json()["detail"]
+    assert f"more than {room:,}, the maximum per user" in answers[-1].json()["detail"]
     assert len(files_in(data_dir)) == kept
 
 

@@ -110,7 +110,7 @@ def test_what_others_need_stays_and_what_was_theirs_goes(zo: User, root: User) -
     assert (upload.name, upload.removed_at is None) == ("removed", False)
     zo.refresh_from_db()
     assert (zo.is_active, zo.email, zo.has_usable_password()) == (False, "", False)
-    with pytest.raises(Conflict, match="is removed already"):
+    with pytest.raises(Conflict, match="was already removed"):
         remove_person(zo, by=root)
 
 
@@ -118,7 +118,7 @@ def test_running_jobs_are_waited_for_or_cancelled(
     alice: User, root: User, make_job: Callable[..., Job], django_capture_on_commit_callbacks: Any
 ) -> None:
     job = make_job(status="pending")
-    with pytest.raises(Conflict, match="alice has 1 job that did not end yet"):
+    with pytest.raises(Conflict, match="alice has 1 active job"):
         remove_person(alice, by=root)
     assert Membership.objects.filter(user=alice).exists()
     remove_person(alice, by=root, cancel=True)
@@ -193,13 +193,13 @@ class TestPages:
         for address in ("export", "removal"):
             assert browser_of(bob).get(f"{page}/{address}").status_code == 403
         assert browser_of(bob).post(f"{page}/removal").status_code == 403
-        assert "is removed" in browser.post(f"{page}/removal", follow=True).content.decode()
+        assert "was removed" in browser.post(f"{page}/removal", follow=True).content.decode()
         assert places_of(NAME, MAIL) == set()
 
     def test_a_refusal_is_said_on_the_page(self, alice: User, root: User, make_job: Callable[..., Job]) -> None:
         make_job(status="pending")
         browser, page = browser_of(root), f"/site/people/{alice.pk}/removal"
-        assert "did not end yet" in browser.post(page, follow=True).content.decode()
+        assert "has 1 active job" in browser.post(page, follow=True).content.decode()
         assert User.objects.filter(username="alice").exists()
         browser.post(page, {"cancel": "on"})
         assert not User.objects.filter(username="alice").exists()

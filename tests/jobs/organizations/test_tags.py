@@ -97,7 +97,7 @@ class TestVerbs:
         monkeypatch.setattr(tags, "MAX_TAGS", 2)
         add_tag(acme, "a", by=adam)
         add_tag(acme, "b", by=adam)
-        with pytest.raises(Conflict, match="acme has 2 tags, the most it may have"):
+        with pytest.raises(Conflict, match="acme has 2 tags, the maximum"):
             add_tag(acme, "c", by=adam)
         assert names(acme) == ["a", "b"]
 

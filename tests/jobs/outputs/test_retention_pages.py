@@ -69,7 +69,7 @@ def test_the_settings_show_the_room_and_what_goes(announced: Job, client: Client
     assert "The results of 1 ended run take" in text
     assert "The results of a run are kept for 90 days from its end on." in text
     assert "Each organization keeps 5 GB at most" in text
-    assert "the newest are kept: at most 4." in text
+    assert "Of each ended run, the newest 4 checkpoints are kept." in text
     assert "announced 7 days before" in text
     assert 'id="going-title"' in text
 

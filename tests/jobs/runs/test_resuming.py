@@ -60,10 +60,10 @@ def test_a_reason_says_why_there_are_none(trained: MakeJob, make_job: MakeJob) -
     ]
     assert reasons == [
         "The run wrote no folder called checkpoint-STEP.",
-        "The run is running: its checkpoints are there when it has ended.",
+        "The run is running: its checkpoints can be used when it has ended.",
         "The training has not begun.",
-        "Replicate keeps no files that this site could give to another run.",
-        "gone keeps no files that this site could give to another run.",
+        "Replicate keeps no files that another run could use.",
+        "gone keeps no files that another run could use.",
     ]
 
 
@@ -127,10 +127,10 @@ def test_a_rule_sees_it(client_of: ClientOf, alice: User, bob: User, trained: Ma
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"checkpoint": "checkpoint-6"}, "no such checkpoint"),
-        ({"checkpoint": "../../secret"}, "no such checkpoint"),
-        ({"checkpoint": "checkpoint-5/../checkpoint-5"}, "no such checkpoint"),
-        ({"checkpoint": "checkpoint\n-5"}, "no such checkpoint"),
+        ({"checkpoint": "checkpoint-6"}, "have this checkpoint"),
+        ({"checkpoint": "../../secret"}, "have this checkpoint"),
+        ({"checkpoint": "checkpoint-5/../checkpoint-5"}, "have this checkpoint"),
+        ({"checkpoint": "checkpoint\n-5"}, "have this checkpoint"),
         ({"parent": ""}, "as parent"),
         ({"checkpoint": "x" * 300}, "no more than 255"),
     ],
@@ -149,7 +149,7 @@ def test_it_stays_at_its_provider(client_of: ClientOf, alice: User, trained: Mak
     parent = trained(FILES)
     answer = client_of(alice).post("/api/cloud/jobs/submit?provider=lab", body(parent), format="json")
     assert answer.json()["errors"]["checkpoint"] == [
-        "A checkpoint stays at the provider that has it: choose local, or no checkpoint."
+        "The checkpoint is at another provider: choose local, or no checkpoint."
     ]
 
 

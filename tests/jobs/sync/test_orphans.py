@@ -1,4 +1,4 @@
-"""A training that turns up though its job has no use for it is stopped; everybody else's is left alone."""
+"""A training that turns up though its job doesn't need it is stopped; everybody else's is left alone."""
 
 from __future__ import annotations
 
@@ -118,12 +118,12 @@ def test_both_histories_tell_of_it_and_of_its_cost(
     cost = f"${orphan.cost_usd:.2f}"
     assert cost == "$1.20"
     assert reasons(given_up) == [
-        f"{made.id} of this job turned up, though it is failed: asked to stop (job {orphan.pk})",
+        f"{made.id} of this job was found, although it is failed: asked to stop (job {orphan.pk})",
         f"{made.id} has ended: cancelled, for {cost} (job {orphan.pk})",
     ]
     assert reasons(orphan)[:2] == [
         f"found at replicate as {made.id}",
-        f"cancel requested: job {given_up.pk} has no use for it: it is failed",
+        f"cancel requested: job {given_up.pk} doesn't need it: it is failed",
     ]
     assert orphan.correlation_id == given_up.correlation_id
     (warning,) = [one for one in caplog.records if one.getMessage().startswith("A training turned up")]
@@ -165,7 +165,7 @@ def test_one_that_has_ended_is_taken_in_and_not_asked_to_stop(fake: FakeReplicat
         None,
     )
     assert (maintenance.retry_cancels(), cancels(fake)) == (0, 0)
-    text = f"{made.id} of this job turned up, though it is failed: that is completed, for ${orphan.cost_usd:.2f}"
+    text = f"{made.id} of this job was found, although it is failed: that is completed, for ${orphan.cost_usd:.2f}"
     assert reasons(given_up) == [f"{text} (job {orphan.pk})"]
 
 
@@ -177,7 +177,7 @@ def test_an_earlier_training_of_a_job_that_has_another_is_stopped(fake: FakeRepl
     assert {one.id: one.status for one in fake.predictions} == {job.external_id: "starting", earlier.id: "canceled"}
     job.refresh_from_db()
     assert (job.status, job.cancel_requested_at) == (JobStatus.RUNNING, None)
-    assert f"{earlier.id} of this job turned up, though it has {job.external_id}: asked to stop" in reasons(job)[0]
+    assert f"{earlier.id} of this job was found, although it has {job.external_id}: asked to stop" in reasons(job)[0]
 
 
 def left_alone(fake: FakeReplicate) -> bool:

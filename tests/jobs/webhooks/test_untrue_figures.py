@@ -98,7 +98,7 @@ def test_what_is_known_of_a_cost_stays_when_its_end_cant_be_true(
     job = at_replicate(status=JobStatus.RUNNING, started_at=timezone.now(), cost_usd=Decimal(5))
     deliver(body_of(job, "succeeded", completed_at=LATEST))
     client.force_login(alice)
-    assert "Not known, $5.00 at least" in client.get(f"/jobs/{job.pk}").content.decode()
+    assert "Not known, at least $5.00" in client.get(f"/jobs/{job.pk}").content.decode()
     assert client.get("/api/cloud/jobs").json()["jobs"][0]["cost_usd"] is None
     figures = client.get("/api/cloud/metrics").json()
     assert (figures["total_cost_usd"], figures["jobs_of_unknown_cost"]) == (5, 1)

@@ -169,7 +169,7 @@ def test_a_training_that_turns_up_after_it_was_given_up_is_stopped(
         assert deliver(json.dumps({"id": made.id, "status": "processing"}).encode(), query=f"?ct={MARKER}") == 200
     orphan = Job.objects.exclude(pk=job.pk).get()
     row = WebhookDelivery.objects.get()
-    assert (row.job, row.outcome) == (orphan, f"job {job.pk} has no use for it: asked to stop")
+    assert (row.job, row.outcome) == (orphan, f"job {job.pk} doesn't need it: asked to stop")
     assert [task.args() for task in OrmQ.objects.all()] == [(orphan.pk,)]
     assert cancel_at_provider(orphan.pk)
     assert fake.predictions[made.id].status == "canceled"
@@ -204,7 +204,7 @@ def test_nobody_stops_a_training_by_an_unsigned_delivery(
     job = make_job(**GIVEN_UP)
     assert deliver(b'{"id": "late", "status": "processing"}', query=f"?ct={MARKER}", headers={}) == 200
     row = WebhookDelivery.objects.get()
-    text = f"it goes on, and job {job.pk} has no use for it: stop it at the provider"
+    text = f"it goes on, and job {job.pk} doesn't need it: stop it at the provider"
     assert (row.job, row.outcome, Job.objects.count()) == (job, text, 1)
     assert "A training goes on that its job has no use for" in caplog.text
 

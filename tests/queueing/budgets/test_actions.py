@@ -61,7 +61,7 @@ def test_finish_warns_once_of_what_runs(job: Job, acme: Organization, alice: Use
     budget_of(acme, "50", action="finish")
     assert watch.watch()["warned"] == 1
     assert watch.watch()["warned"] == 0
-    message = f"{reached()}. This job may finish, and no further one starts."
+    message = f"{reached()}. This job can finish, but no more jobs start."
     assert notes_of(job) == [message]
     job.refresh_from_db()
     assert (job.status, job.cancel_requested_at) == ("running", None)

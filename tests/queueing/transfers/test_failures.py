@@ -68,7 +68,7 @@ def test_a_transfer_that_does_not_move_is_given_up(
     job = submit()
     transfers.run()
     assert state(job) == (JobStatus.UPLOADING, EntryStatus.PENDING)
-    assert "did not move" in QueueEntry.objects.get().last_error
+    assert "made no progress" in QueueEntry.objects.get().last_error
 
 
 def test_a_refused_submission_carries_it_again(submit: Callable[[], Job], carrier: Carrier) -> None:

@@ -114,7 +114,7 @@ function objection(kind, text, { from, to }, names) {
 function objectionToNumber(written) {
   if (!/[.eE]/.test(written)) return "";
   const number = Number(written);
-  if (!Number.isFinite(number)) return `${written} is larger than any program holds: at most about 1.8e308.`;
+  if (!Number.isFinite(number)) return `${written} is too large: at most about 1.8e308.`;
   const isTooSmall = number === 0 && /[1-9]/.test(written.split(/e/i)[0]);
   return isTooSmall ? `${written} is so small that it would become 0.` : "";
 }

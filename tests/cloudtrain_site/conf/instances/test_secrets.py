@@ -59,7 +59,7 @@ def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
 def test_one_in_clear_is_refused_and_not_repeated(write_config: WriteConfig, written: str) -> None:
     sentence = refusal(write_config, RAY.replace("${RAY_STUDIO_TOKEN}", written))
     assert sentence == (
-        "line 6: `providers.ray-studio.token` is written in clear, but it must be ${NAME}, where the environment "
+        "line 6: `providers.ray-studio.token` is in plain text, but it must be ${NAME}, where the environment "
         "variable NAME has the secret, one word; or name its file as `token_file`."
     )
 

@@ -100,7 +100,7 @@ def test_tests_are_few_in_a_minute(alice: User) -> None:
     browser = signed_in(alice)
     for _ in range(6):
         answer = browser.post("/notices/mail", {"act": "test"}, follow=True)
-    assert "There were enough tests in the last minute." in text_of(answer)
+    assert "There were too many tests in the last minute." in text_of(answer)
     assert Delivery.objects.count() == 5
 
 

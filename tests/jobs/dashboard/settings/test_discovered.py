@@ -63,7 +63,7 @@ class TestWhose:
         self, maria: User, alice: User, acme: Organization, found: Job
     ) -> None:
         browser = browser_of(maria)
-        assert "Of nobody in acme yet" in text_of(browser.get(DISCOVERED))
+        assert "Not assigned in acme yet" in text_of(browser.get(DISCOVERED))
         assert not can_change(alice, found)
         page = browser.post(f"{DISCOVERED}/jobs/{found.pk}/assign", {"user": "alice"}, follow=True)
         assert "The job sdxl is alice’s now." in text_of(page)
