@@ -21,6 +21,7 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -74,8 +75,10 @@ def measure(kind: str, jobs: int, sample: int, slow: int) -> dict[str, tuple[flo
         from django.db import connection
 
         from cloudtrain_site.database.sqlite_analyze import refresh_statistics
+        from jobs.costs.day_figures import sum_up_days
 
         make_site(jobs, lambda text: print(f"{kind}, {jobs:,} jobs: {text}", file=sys.stderr, flush=True))
+        sum_up_days(inf)  # as the upkeep does a day after each
         refresh_statistics()
         if kind == "postgresql":
             with connection.cursor() as cursor:

@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from cloudtrain_site.database.sqlite_analyze import refresh_when_grown
 from cloudtrain_site.states import Source
+from jobs.costs.day_figures import sum_up_days
 from jobs.costs.ledger import count_forgotten
 from jobs.costs.prices import note_prices
 from jobs.curves import kept
@@ -41,6 +42,8 @@ SWEEP_PAUSE_SECONDS = 3600.0
 #: The time that a deletion's own task has before the sweep takes over.
 TASK_GRACE = timedelta(minutes=5)
 ROWS_PER_QUERY = 500
+#: Of one round. A large site's first year takes a few.
+SUMMING_SECONDS = 5.0
 SWEPT_MARK = ".cleared"
 
 
@@ -104,6 +107,7 @@ def run() -> dict[str, int]:
         "results": fetching.request_forgotten(),
         "curves": kept.request_forgotten(),
         "cleared": sweep(),
+        "days": sum_up_days(time.monotonic() + SUMMING_SECONDS),
         "counted": refresh_when_grown(),
     }
 

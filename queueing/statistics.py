@@ -11,7 +11,8 @@ from django.db.models import Avg, Count, F, Q
 from django.utils import timezone
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from jobs.costs.metrics import FIGURES, HAS_WAITED, Period, UtcDay
+from jobs.costs.day_figures import grouped
+from jobs.costs.metrics import Period
 from jobs.permissions import AnyUser
 from queueing.limits import queue_state
 from queueing.models import QueueEntry, QueueEntryQuerySet
@@ -57,12 +58,10 @@ class DayOfWaits:
 def wait_by_day(user: AnyUser, period: Period) -> list[DayOfWaits]:
     """Return the waits of the jobs that started on each day of the period, from submission to start."""
     waits: dict[str, tuple[int, float]] = {}
-    # A job that started in the period has ended in it, or runs: two indexes, where one query for both would read all.
-    for jobs in (period.ended(user), period.active(user)):
-        started = jobs.filter(HAS_WAITED, started_at__gte=period.start).annotate(day=UtcDay("started_at")).values("day")
-        for group in started.annotate(waited=FIGURES["waited"], waits=FIGURES["waits"]):
-            count, total = waits.get(group["day"], (0, 0.0))
-            waits[group["day"]] = count + group["waits"], total + group["waited"]
+    # A job that began in the period has ended in it, or runs. One that ended in it may have begun before.
+    for group in (*period.ended(user, ["began_on"]), *grouped(period.active(user), ["began_on"])):
+        count, total = waits.get(group["began_on"], (0, 0.0))
+        waits[group["began_on"]] = count + group["waits"], total + group["waited"]
     days = [(period.start + timedelta(days=number)).date() for number in range(period.days)]
     return [_day_of_waits(day, *waits.get(str(day), (0, 0.0))) for day in days]
 

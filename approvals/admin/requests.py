@@ -45,8 +45,8 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     list_select_related = ("job", "requested_by", "organization")
     search_fields = ("job__name_key",)
     ordering = ("is_decided", "expires_at", "-pk")
-    # Sorted by a column of its job or its requester, all requests would be read.
-    sortable_by = ("urgency",)
+    # In another order than this one all requests would be read.
+    sortable_by = ()
     actions = ("approve_selected", "reject_selected")
     change_form_template = "approvals/admin_request.html"
     change_list_template = "approvals/admin_list.html"
@@ -92,11 +92,11 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         is_list = request.resolver_match is None or not request.resolver_match.kwargs
         return (rows.defer(*LARGE_COLUMNS) if is_list else rows).prefetch_related(WITH_REQUIREMENTS)
 
-    @admin.display(description="job", ordering="job__config_name")
+    @admin.display(description="job")
     def name(self, request: ApprovalRequest) -> str:
         return request.job.config_name
 
-    @admin.display(description="time left", ordering="expires_at")
+    @admin.display(description="time left")
     def urgency(self, request: ApprovalRequest) -> str:
         """Return roughly how long a reviewer still has, marked when it is less than URGENT_WITHIN."""
         left = request.expires_at - timezone.now()
@@ -105,15 +105,15 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         name = "urgent" if left < URGENT_WITHIN else "in-time"
         return format_html('<span class="{}">{}</span>', name, timeuntil(request.expires_at, depth=1))
 
-    @admin.display(description="by", ordering="requested_by__username")
+    @admin.display(description="by")
     def requester(self, request: ApprovalRequest) -> str:
         return str(request.requested_by or "")
 
-    @admin.display(description="cost", ordering="job__estimated_cost_usd")
+    @admin.display(description="cost")
     def cost(self, request: ApprovalRequest) -> str:
         return self.estimated_cost(request)
 
-    @admin.display(description="rules", ordering="rule_name")
+    @admin.display(description="rules")
     def held_by(self, request: ApprovalRequest) -> str:
         return ", ".join(requirement.rule_name for requirement in request.requirements.all())
 

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import CharField, Count, F, FloatField, Func, Q, Sum, Value
-from django.db.models.functions import Concat
 from django.utils import timezone
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from jobs.models import Job, JobQuerySet, Organization
+from jobs.costs.day_figures import Group, ended_groups, grouped
+from jobs.models import Job, JobQuerySet
+from jobs.models.day_figures import OF_ALL
 from jobs.permissions import AnyUser, is_superuser, organizations_of
-from jobs.statuses import ACTIVE, JobStatus
-
-
-class UtcDay(Func):
-    """The UTC day of a moment, as 2026-03-10."""
-
-    output_field = CharField()
-    arity = 1
-    template = "to_char(%(expressions)s AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
-
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """SQLite stores a moment as its text, in UTC."""
-        return self.as_sql(compiler, connection, template="substr(%(expressions)s, 1, 10)", **context)
-
-
-class Seconds(Func):
-    """A moment in seconds, to be subtracted from another."""
-
-    output_field = FloatField()
-    arity = 1
-    template = "EXTRACT(EPOCH FROM %(expressions)s)::double precision"
-
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """SQLite computes moments in days."""
-        return self.as_sql(compiler, connection, template="(julianday(%(expressions)s) * 86400.0)", **context)
+from jobs.statuses import JobStatus
 
 
 def counted_jobs(user: AnyUser) -> JobQuerySet:
@@ -64,34 +40,29 @@ class Period:
         today = self.now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         return today - timedelta(days=self.days - 1)
 
-    def ended(self, user: AnyUser) -> JobQuerySet:
-        return self._jobs_of(user).filter(completed_at__gte=self.start)
+    def ended(self, user: AnyUser, by: Sequence[str]) -> Iterator[Group]:
+        """Yield the figures of the jobs that ended in it, see `ended_groups`."""
+        scopes = _scopes(user, self.organization)
+        yield from ended_groups(_of_scopes(scopes), scopes, self.start.date(), by)
 
     def active(self, user: AnyUser) -> JobQuerySet:
-        # Without an end: SQLite takes the index of those by this alone.
-        return self._jobs_of(user).filter(status__in=ACTIVE, completed_at=None)
-
-    def _jobs_of(self, user: AnyUser) -> JobQuerySet:
-        jobs = counted_jobs(user).order_by()
-        if not self.organization:
-            return jobs
-        # By its number: after a join no index would have the period.
-        named = Organization.objects.filter(name=self.organization).values_list("pk", flat=True)
-        return jobs.filter(organization__in=list(named))
+        return _of_scopes(_scopes(user, self.organization)).active()
 
 
-IS_TIMED = Q(completed_at__gte=F("started_at"))
-#: A training made elsewhere did not wait here.
-HAS_WAITED = Q(started_at__gte=F("created_at"), submission_marker__isnull=False)
-FIGURES = {
-    "jobs": Count("*"),
-    "cost": Sum("cost_usd"),
-    "unknown": Count("cost_doubt"),
-    "took": Sum(Seconds("completed_at") - Seconds("started_at"), filter=IS_TIMED),
-    "timed": Count("completed_at", filter=IS_TIMED),
-    "waited": Sum(Seconds("started_at") - Seconds("created_at"), filter=HAS_WAITED),
-    "waits": Count("started_at", filter=HAS_WAITED),
-}
+def _scopes(user: AnyUser, organization: str = "") -> Sequence[int]:
+    """Return the ids of the organizations whose jobs count, or that all do."""
+    if organization:
+        organizations = organizations_of(user).filter(name=organization)
+    elif is_superuser(user):
+        return [OF_ALL]
+    else:
+        organizations = organizations_of(user)
+    return list(organizations.values_list("pk", flat=True))
+
+
+def _of_scopes(scopes: Sequence[int]) -> JobQuerySet:
+    # By their numbers: after a join no index would have the period.
+    return Job.objects.all() if OF_ALL in scopes else Job.objects.filter(organization__in=scopes)
 
 
 @dataclass(slots=True)
@@ -118,17 +89,13 @@ def summary(user: AnyUser, days: int, organization: str = "") -> dict[str, Any]:
     """
     period = Period(days, timezone.now(), organization)
     today = str(period.now.astimezone(UTC).date())
-    # Grouped by the column itself, SQLite would walk all jobs in the order of their status.
-    word = Concat("status", Value(""), output_field=CharField())
-    ended = period.ended(user).annotate(day=UtcDay("completed_at"), word=word).values("day", "word").annotate(**FIGURES)
-    active = period.active(user).annotate(word=word).values("word").annotate(**FIGURES)
-    groups: list[dict[str, Any]] = [dict(group) for group in ended]
-    groups += [{**group, "day": today} for group in active]
+    groups = list(period.ended(user, ["ended_on", "word"]))
+    groups += [{**group, "ended_on": today} for group in grouped(period.active(user), ["word"])]
     by_status = dict.fromkeys(JobStatus.values, 0)
     by_day = {str((period.start + timedelta(days=number)).date()): Day() for number in range(days)}
     for group in groups:
         by_status[group["word"]] += group["jobs"]
-        by_day.setdefault(group["day"], Day()).add(group)
+        by_day.setdefault(group["ended_on"], Day()).add(group)
     completed, failed = by_status[JobStatus.COMPLETED], by_status[JobStatus.FAILED]
     return {
         "period_days": days,
@@ -145,7 +112,7 @@ def summary(user: AnyUser, days: int, organization: str = "") -> dict[str, Any]:
 
 def _average(groups: list[dict[str, Any]], total: str, count: str) -> float | None:
     counted = sum(group[count] for group in groups)
-    return round(sum(group[total] or 0.0 for group in groups) / counted, 3) if counted else None
+    return round(sum(group[total] for group in groups) / counted, 3) if counted else None
 
 
 def collect(user: AnyUser) -> Iterator[Metric]:
@@ -157,11 +124,15 @@ def collect(user: AnyUser) -> Iterator[Metric]:
     unpriced = GaugeMetricFamily("cloudtrain_jobs_cost_unknown", "Jobs whose cost is not known.", labels=["provider"])
     spent: dict[str, Decimal] = defaultdict(Decimal)
     unknown: Counter[str] = Counter()
-    groups = counted_jobs(user).order_by("provider", "status").values_list("provider", "status")
-    for provider, status, count, cost, doubts in groups.annotate(Count("pk"), Sum("cost_usd"), Count("cost_doubt")):
-        numbers.add_metric([provider, status], count)
-        spent[provider] += cost
-        unknown[provider] += doubts
+    counts: Counter[tuple[str, str]] = Counter()
+    scopes, by = _scopes(user), ["at", "word"]
+    jobs = _of_scopes(scopes)
+    for group in (*ended_groups(jobs, scopes, None, by), *grouped(jobs.active(), by)):
+        counts[group["at"], group["word"]] += group["jobs"]
+        spent[group["at"]] += group["cost"]
+        unknown[group["at"]] += group["unknown"]
+    for names, count in sorted(counts.items()):
+        numbers.add_metric(names, count)
     for provider, cost in spent.items():
         costs.add_metric([provider], float(cost))
         unpriced.add_metric([provider], unknown[provider])

@@ -6,6 +6,7 @@ begin with is put together here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from math import inf
@@ -186,15 +187,22 @@ def first_ids(jobs: JobQuerySet, sort: str, cursor: str, count: int, *, are_few:
 def first_ids_of_each(
     jobs: JobQuerySet, organizations: Sequence[int | None], sort: str, cursor: str, count: int
 ) -> list[str]:
-    """Return the same of the `jobs` of these organizations (None: of none). Of each the first `count` are read."""
+    """Return the same of the `jobs` of these organizations (None: of none). Of each, `count` at most are read."""
     order = ORDERS[sort]()
     seen = jobs.filter(of_organizations(organizations))
     found: list[tuple[Any, ...]] = []
     for condition, columns in zip(order.after(seen, cursor), order.parts, strict=True):
-        part = jobs.filter(condition).order_by(*columns).values_list("pk", *order.columns)
-        if None in organizations:
-            found += part.filter(organization=None)[:count]
-        found += _first_rows(part, [pk for pk in organizations if pk is not None], count)
+        part = jobs.filter(condition).order_by(*columns).values_list("pk", *order.columns, "organization_id")
+        rows = list(part.filter(organization=None)[:count]) if None in organizations else []
+        rows += _first_rows(part, [pk for pk in organizations if pk is not None], min(count, A_FEW))
+        if count > A_FEW:
+            rows.sort(key=lambda row: order.place(*row[:-1]), reverse=order.descends)
+            # All that was read of these is on the page: they may have more for it.
+            numbers = Counter(pk for *_, pk in rows[:count] if pk is not None)
+            larger = [pk for pk, number in numbers.items() if number == A_FEW]
+            rows = [row for row in rows if row[-1] not in larger]
+            rows += _first_rows(part, larger, count)
+        found += (row[:-1] for row in rows)
     return _first(found, order, count)
 
 
@@ -208,6 +216,8 @@ def _first(found: list[tuple[Any, ...]], order: Order, count: int) -> list[str]:
     return [pk for pk, *_ in found[:count]]
 
 
+#: Of each organization so many are read before those whose jobs fill the page are read further.
+A_FEW = 8
 #: Stands for an organization in a statement that is repeated for each.
 ANY_ORGANIZATION = -987_654_321
 #: SQLite takes no more than 500.

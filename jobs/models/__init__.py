@@ -6,6 +6,7 @@ from jobs.models.cluster import ClusterLook
 from jobs.models.config import TrainingConfig
 from jobs.models.curves import KeptCurves
 from jobs.models.dataset import DatasetCopy, DatasetUpload
+from jobs.models.day_figures import ChangedDay, DayFigures
 from jobs.models.idempotency_key import IdempotencyKey
 from jobs.models.invitation import Invitation
 from jobs.models.job import Job, JobEvent, JobQuerySet, record_in_history
@@ -21,11 +22,13 @@ from jobs.models.view import SavedView
 from jobs.models.webhook import WebhookDelivery
 
 __all__ = [
+    "ChangedDay",
     "ClusterLook",
     "DatasetCopy",
     "DatasetUpload",
     "DatedPrice",
     "DayCost",
+    "DayFigures",
     "IdempotencyKey",
     "Invitation",
     "Job",

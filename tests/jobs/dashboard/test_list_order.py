@@ -110,6 +110,7 @@ def test_each_way_to_find_a_page_finds_the_same(
 ) -> None:
     """Few or many, of each organization by itself or of all at once; and nothing of an organization of others."""
     monkeypatch.setattr(list_views, "PAGE_SIZE", 3)
+    monkeypatch.setattr(orders, "A_FEW", 1)
     own = [Membership.objects.get(user=alice).organization, Organization.objects.create(name="second")]
     Membership.objects.create(user=alice, organization=own[1], role="viewer")
     now = timezone.now()
