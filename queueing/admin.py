@@ -49,9 +49,9 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
     list_display = (
         "job",
         "status",
-        "effective_priority",
-        "position",
         "why",
+        "position",
+        "effective_priority",
         "user",
         "organization",
         "provider",

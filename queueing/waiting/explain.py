@@ -140,7 +140,7 @@ class Explainer:
         if blocker.kind == Kind.ORGANIZATION:
             return f"The limit of {entry.organization.name if entry.organization else 'the organization'}"
         if blocker.kind == Kind.PROVIDER:
-            return f"The limit of {label_of(entry.provider)}"
+            return f"The limit of {'this machine' if entry.provider == 'local' else label_of(entry.provider)}"
         return "The total limit"
 
     def _whose(self, entry: QueueEntry) -> str:

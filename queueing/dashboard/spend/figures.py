@@ -21,6 +21,8 @@ from queueing.dashboard.spend.address import GROUPS, View, month_days
 
 MAX_ROWS = 20
 DAY_LABEL_STEP = 7
+#: How many columns of a phone a label takes.
+DAY_LABEL_COLUMNS = 4
 #: With more months than this a third of them is labelled.
 MANY_MONTHS = 12
 ZERO = Decimal(0)
@@ -136,7 +138,7 @@ def columns_of(view: View, found: Breakdown) -> list[Column]:
     for place, (start, end) in enumerate(spans):
         amounts = found.spans.get(start, {})
         inner = view.on(max(start, view.start), min(end, view.end))
-        label = _month_label(start, place, len(spans)) if view.is_by_month else _day_label(start, place)
+        label = _month_label(start, place, len(spans)) if view.is_by_month else _day_label(start, place, len(spans))
         columns.append(Column(label, inner.title, sum(amounts.values(), ZERO), amounts, inner.address))
     return columns
 
@@ -154,8 +156,9 @@ def _months(view: View) -> list[tuple[date, date]]:
     return months
 
 
-def _day_label(day: date, place: int) -> str:
-    return "" if place % DAY_LABEL_STEP else f"{day.day} {MONTHS[day.month - 1][:3]}"
+def _day_label(day: date, place: int, count: int) -> str:
+    has_room = place == 0 or count - place >= DAY_LABEL_COLUMNS
+    return f"{day.day} {MONTHS[day.month - 1][:3]}" if has_room and place % DAY_LABEL_STEP == 0 else ""
 
 
 def _month_label(day: date, place: int, count: int) -> str:

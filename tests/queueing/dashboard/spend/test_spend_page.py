@@ -60,10 +60,13 @@ def test_an_empty_month_says_so(alice: User) -> None:
 def test_every_member_sees_what_their_organization_spent(acme: Organization, alice: User, role: Role) -> None:
     reader = make_user("reader", acme, role)
     spend(DAY, "12.34", organization=acme, submitted_by=alice, config_name="flux")
-    lines = lines_of(read_page(reader, NOVEMBER))
+    page = read_page(reader, NOVEMBER)
+    lines = lines_of(page)
     assert "alice $12.34 100 %" in lines
     assert "12 November 2025 $12.34 $12.34" in lines
     assert "flux alice · cpu $12.34 –" in lines
+    assert "<span>22 Nov</span>" in page and "<span>29 Nov</span>" not in page, "a phone would cut it off"
+    assert '<span class="figure">$0.00</span>' in page
 
 
 def test_a_stranger_sees_nothing_whatever_they_choose(acme: Organization, alice: User, charlie: User) -> None:
