@@ -190,7 +190,7 @@ def test_the_doctor_finds_a_collector_that_takes_traces(collector: Collector, tr
     ("environment", "problem"),
     [
         ({spans.ENDPOINT: "collector:4318"}, "must be http://"),
-        ({spans.ENDPOINT: "http://x:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "http/protobuf alone"),
+        ({spans.ENDPOINT: "http://x:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "http/protobuf only"),
         ({spans.ENDPOINT: "http://x:4318", "OTEL_SDK_DISABLED": "true"}, ""),
         ({}, ""),
     ],

@@ -59,7 +59,7 @@ def test_it_is_readable_at_any_width_and_in_both_colour_schemes(
 def test_an_empty_site_says_what_is_missing(browse: Browse, root: User, lab: ClusterProvider) -> None:
     page = is_live(browse(root, "/machines"))
     expect(page.get_by_text("No web or background process is running.")).to_be_visible()
-    expect(page.get_by_text("Nobody has seen its nodes yet.")).to_be_visible()
+    expect(page.get_by_text("Its nodes are not known yet.")).to_be_visible()
     keep(page, "machines-empty")
     assert violations(page) == []
 

@@ -108,5 +108,5 @@ def test_the_password_is_on_no_command_line(
 
 
 def test_programs_of_an_older_version_are_named(database: PostgreSQL) -> None:
-    with pytest.raises(BackupError, match=r"the server of 99: apt-get install postgresql-client-99"):
+    with pytest.raises(BackupError, match=r"but the server has 99: apt-get install postgresql-client-99"):
         database._program("pg_dump", 99)

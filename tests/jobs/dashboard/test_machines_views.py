@@ -86,7 +86,7 @@ class TestClusters:
 
     def test_one_that_was_never_seen_says_so(self, root: User, lab: ClusterProvider) -> None:
         page = read_page(root, "/machines")
-        assert "Not seen yet" in page and "Nobody has seen its nodes yet." in page
+        assert "Not seen yet" in page and "Its nodes are not known yet." in page
 
     def test_one_without_nodes_says_so(self, root: User, lab: ClusterProvider) -> None:
         lab.view = ClusterView("1.0", ())
