@@ -24,13 +24,13 @@ TAILS = ("p99", "99 %", "longest", "slowest", "worst", "spread")
 
 HEAD = """# Performance, measured
 
-Written by `make bench` ([bench/](../bench), sizes in `bench/plan.py`): don't edit. Each figure stands beside its
-baseline, which is measured in the same run, and its target; the head of each bench says what both are.
+`make bench` writes this page ([bench/](../bench), sizes in `bench/plan.py`): don't edit it. Each figure has its
+baseline, measured in the same run, and its target; the head of each bench explains both.
 `make bench ONLY=submit` measures one again.
 
-`make bench` compares with the last results in `bench/results.json`. Where a figure has a baseline the two ratios are
-compared, since both parts of a ratio come from the same minutes of the same machine, so that another machine compares
-honestly. One without a baseline is compared on the same machine alone, single moments such as a p99 not at all.
+`make bench` compares with the last results in `bench/results.json`. For a figure with a baseline it compares the
+ratios: both parts of a ratio were measured at the same time on the same machine, so ratios of different machines can be
+compared. It compares a figure without a baseline only on the same machine, and single moments such as a p99 never.
 """
 
 

@@ -179,10 +179,10 @@ def event_stream() -> Iterator[Finding]:
                 yield bad(f"The proxy or the site answers {answer.status} to {EVENTS}.", "Check the proxy's log.")
                 return
             if not _arrives(answer, "stream-open"):
-                yield _held_up("What the site streams")
+                yield _held_up("The event stream")
                 return
         except OSError:  # a time-out is one
-            yield _held_up("The head of a stream")
+            yield _held_up("The start of a stream")
             return
         started = time.monotonic()
         publish(Event(EVENT, DOCTORS_CHANNEL))
@@ -212,7 +212,7 @@ def _arrives(answer: http.client.HTTPResponse, text: str) -> bool:
 
 def _held_up(what: str) -> Finding:
     return bad(
-        f"{what} does not arrive within {STEP_SECONDS:g} s: the proxy holds it back, so pages show no changes.",
+        f"{what} does not arrive within {STEP_SECONDS:g} s: the proxy holds it back, so pages don't update.",
         "proxy_buffering off; proxy_read_timeout 75s; in the proxy's location /api/events",
     )
 
@@ -230,13 +230,13 @@ def uploads() -> Iterator[Finding]:
             continue
         if status == [b"413"]:
             yield bad(
-                f"The proxy refuses a body of {size:,} bytes for {path}, which the site takes.",
+                f"The proxy refuses a body of {size:,} bytes for {path}, which the site accepts.",
                 f"client_max_body_size {ceil(size / 2**20)}m; in the proxy's location {path}",
             )
         elif status in ([b"411"], [b"417"]):
-            yield skipped("The proxy does not know `Expect`.")
+            yield skipped("The proxy does not support `Expect`.")
         else:
-            yield ok(f"{path} takes {size:,} bytes.")
+            yield ok(f"{path} accepts {size:,} bytes.")
 
 
 def _reason(error: Exception) -> str:
