@@ -47,7 +47,9 @@ class StreamQuery(StrictSerializer):
 
     last_event_id = serializers.CharField(required=False, allow_blank=True)
     lastEventId = serializers.CharField(required=False, allow_blank=True)  # noqa: N815
-    reader = serializers.CharField(required=False, help_text="See `serving/page_owner.py`.")
+    reader = serializers.CharField(
+        required=False, help_text="The id of the page's user. 401 if somebody else is signed in by now."
+    )
 
 
 @csrf_exempt

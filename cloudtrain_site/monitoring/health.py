@@ -161,7 +161,7 @@ class ComponentSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=ORDER)
     message = serializers.CharField()
     latency_ms = serializers.FloatField(allow_null=True)
-    last_beat = UtcField(allow_null=True, help_text="When a background loop last began a run.")
+    last_beat = UtcField(allow_null=True, help_text="When a background loop last started.")
 
 
 class HealthSerializer(serializers.Serializer[Any]):

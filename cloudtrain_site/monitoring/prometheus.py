@@ -29,9 +29,9 @@ def collect_loops(asker: User | AnonymousUser) -> Iterator[Metric]:
     """Yield the background loops' metrics, which all users may see, as in the health."""
     now = timezone.now()
     last_start = GaugeMetricFamily(
-        "cloudtrain_loop_last_start_timestamp_seconds", "When a background loop last began a run.", labels=["loop"]
+        "cloudtrain_loop_last_start_timestamp_seconds", "When a background loop last started.", labels=["loop"]
     )
-    late = GaugeMetricFamily("cloudtrain_loop_late", "1 while a background loop does not run in time.", labels=["loop"])
+    late = GaugeMetricFamily("cloudtrain_loop_late", "1 while a background loop is late.", labels=["loop"])
     for loop in Loop.objects.filter(enabled=True).order_by("name"):
         if loop.last_started_at is not None:
             last_start.add_metric([loop.name], loop.last_started_at.timestamp())

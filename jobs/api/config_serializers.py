@@ -220,7 +220,9 @@ class ValidationSerializer(serializers.Serializer[Any]):
 
     valid = serializers.BooleanField()
     message = serializers.CharField()
-    error = serializers.CharField(allow_null=True, help_text="The message if it is not valid, by SimpleTuner's name.")
+    error = serializers.CharField(
+        allow_null=True, help_text="The message if it is not valid, for SimpleTuner's command line."
+    )
 
 
 class PricedHardwareSerializer(serializers.Serializer[Any]):

@@ -119,7 +119,7 @@ def collect(user: AnyUser) -> Iterator[Metric]:
     """Yield the same figures of all time, for Prometheus."""
     numbers = GaugeMetricFamily("cloudtrain_jobs", "Jobs, by provider and status.", labels=["provider", "status"])
     costs = CounterMetricFamily(
-        "cloudtrain_job_cost_usd", "What is known of the costs of jobs so far, in US dollars.", labels=["provider"]
+        "cloudtrain_job_cost_usd", "The known costs of jobs so far, in US dollars.", labels=["provider"]
     )
     unpriced = GaugeMetricFamily("cloudtrain_jobs_cost_unknown", "Jobs whose cost is not known.", labels=["provider"])
     spent: dict[str, Decimal] = defaultdict(Decimal)

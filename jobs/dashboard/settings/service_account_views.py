@@ -43,7 +43,7 @@ class ServiceKeyForm(forms.Form):
         widget=forms.TextInput(attrs={"class": "input", "autocomplete": "off", "placeholder": "the build server"}),
     )
     scopes = forms.MultipleChoiceField(
-        label="It may",
+        label="Scopes",
         choices=[(scope.value, f"{scope}: {scope.label}") for scope in Scope],
         initial=list(TICKED),
         widget=forms.CheckboxSelectMultiple,
