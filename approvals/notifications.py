@@ -12,8 +12,9 @@ from django.utils import timezone
 from django.utils.timesince import timeuntil
 
 from approvals.models import ApprovalRequest
-from approvals.reviewers import eligible, who_decides
+from approvals.reviewers import WITH_REQUIREMENTS, eligible, who_decides
 from approvals.statuses import RequestStatus
+from cloudtrain_site.database.prepared import Prepared
 from cloudtrain_site.notices.models import Notice
 from cloudtrain_site.notices.outbox import Audience, fill_in, store
 from cloudtrain_site.states import Actor
@@ -30,6 +31,12 @@ KINDS = {
     REQUESTED: ("A job needs my decision", "approval_asked"),
     REMINDER: ("A job still needs my decision", REMINDER),
 }
+
+_REQUESTS = Prepared(
+    lambda pk: ApprovalRequest.objects.filter(pk=pk)
+    .select_related("job", "requested_by")
+    .prefetch_related(WITH_REQUIREMENTS)
+)
 
 
 def store_reviewer_notices(request: ApprovalRequest) -> None:
@@ -62,8 +69,7 @@ def _store(
 
 def prepare(notice: Notice) -> bool:
     """Fill in what is true when the notice is sent: who may decide, and how long. False: it is decided by now."""
-    requests = ApprovalRequest.objects.select_related("job", "requested_by")
-    request = requests.filter(pk=notice.data["approval_id"]).first()
+    request = _REQUESTS.first(notice.data["approval_id"])
     if request is None or not (notice.kind not in (REQUESTED, REMINDER) or _is_open(request)):
         return False
     notice.users = _recipients(request, notice.kind)
@@ -103,6 +109,6 @@ def _context(request: ApprovalRequest, occasion: str) -> dict[str, Any]:
         "request": request,
         "job": request.job,
         "kind": occasion,
-        "requirements": [(item, who_decides(item)) for item in request.requirements.select_related("reviewer_group")],
+        "requirements": [(item, who_decides(item)) for item in request.requirements.all()],
         "left": timeuntil(request.expires_at),
     }

@@ -15,6 +15,8 @@ from ulid import ULID
 
 from cloudtrain_site.accounts.preferences import muting_users
 from cloudtrain_site.correlation_ids import correlation
+from cloudtrain_site.database.fast_sql import update_if
+from cloudtrain_site.database.prepared import Prepared
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.events.publish import Event, person_channel, publish
 from cloudtrain_site.extensions import choice_of, notice_kinds, notice_readers
@@ -33,36 +35,45 @@ PREPARED = ["subject", "text", "link", "data", "users", "actor_id", "sealed_addr
 #: Small enough that its transaction is short.
 BATCH_SIZE = 50
 
+_CHANNELS = Prepared(
+    lambda organization: Channel.objects.filter(organization_id=organization, off_at=None).order_by("pk")
+)
+
 
 def address_due() -> int:
     """Store the deliveries of a batch of due notices. Returns how many notices it addressed."""
-    addressed = 0
-    for notice in notices_to_address()[:BATCH_SIZE]:
-        try:
-            addressed += _address(notice)
-        except DatabaseError:
-            raise
-        except Exception:
-            logger.exception("A notice could not be addressed", extra={"kind": notice.kind, "key": notice.key})
-            Notice.objects.filter(pk=notice.pk).update(due_at=timezone.now() + ERROR_PAUSE)
-    return addressed
+    # Nobody else could write on SQLite while texts are rendered: all that is read and written about is found before.
+    found = list(filter(None, map(_addressed, notices_to_address()[:BATCH_SIZE])))
+    with unit_of_work():
+        return sum(_store(notice, deliveries) for notice, deliveries in found)
 
 
 def new_message_id() -> str:
     return f"msg_{ULID()}"
 
 
-def _address(notice: Notice) -> bool:
-    """Store the deliveries of `notice`. False: another sender did so first."""
-    with correlation(notice.correlation_id), unit_of_work():
-        mine = Notice.objects.filter(pk=notice.pk, addressed_at=None)
-        if not mine.update(addressed_at=timezone.now()):
+def _addressed(notice: Notice) -> tuple[Notice, list[Delivery]] | None:
+    """Return the notice as it is sent, with its deliveries, unsaved. None: it waits, since what it needs is broken."""
+    kind = notice_kinds.get(notice.kind)
+    with correlation(notice.correlation_id):
+        try:
+            is_void = kind is not None and kind.prepare is not None and not kind.prepare(notice)
+            return notice, [] if is_void else deliveries_of(notice)
+        except DatabaseError:
+            raise
+        except Exception:
+            logger.exception("A notice could not be addressed", extra={"kind": notice.kind, "key": notice.key})
+            Notice.objects.filter(pk=notice.pk).update(due_at=timezone.now() + ERROR_PAUSE)
+            return None
+
+
+def _store(notice: Notice, deliveries: Sequence[Delivery]) -> bool:
+    """Store what was found. False: another sender has addressed the notice, and nothing is stored."""
+    found = {"addressed_at": timezone.now(), **{name: getattr(notice, name) for name in PREPARED}}
+    with correlation(notice.correlation_id):
+        if not update_if(Notice, {"id": notice.pk, "addressed_at": None}, found):
             return False
-        kind = notice_kinds.get(notice.kind)
-        if kind is not None and kind.prepare is not None and not kind.prepare(notice):
-            return True
-        notice.save(update_fields=PREPARED)
-        store_deliveries(notice, deliveries_of(notice))
+        store_deliveries(notice, deliveries)
     return True
 
 
@@ -95,6 +106,8 @@ def _readers(notice: Notice) -> QuerySet[User]:
 
 
 def _personal(notice: Notice, users: QuerySet[User]) -> Iterator[Delivery]:
+    if not notice.users:
+        return
     choice = choice_of(notice.kind)
     for user in users.exclude(email="").exclude(pk__in=muting_users(choice)):
         yield mail_delivery(notice, user.email, user=user)
@@ -104,8 +117,7 @@ def _personal(notice: Notice, users: QuerySet[User]) -> Iterator[Delivery]:
 
 def _of_organization(notice: Notice) -> Iterator[Delivery]:
     if notice.organization_id is not None:
-        channels = Channel.objects.filter(organization_id=notice.organization_id, off_at=None).order_by("pk")
-        yield from _over(notice, list(channels), choice_of(notice.kind))
+        yield from _over(notice, _CHANNELS(notice.organization_id), choice_of(notice.kind))
 
 
 def _over(notice: Notice, channels: Sequence[Channel], choice: str) -> Iterator[Delivery]:
