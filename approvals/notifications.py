@@ -33,9 +33,9 @@ KINDS = {
 }
 
 _REQUESTS = Prepared(
-    lambda pk: ApprovalRequest.objects.filter(pk=pk)
-    .select_related("job", "requested_by")
-    .prefetch_related(WITH_REQUIREMENTS)
+    lambda pk: (
+        ApprovalRequest.objects.filter(pk=pk).select_related("job", "requested_by").prefetch_related(WITH_REQUIREMENTS)
+    )
 )
 
 

@@ -53,7 +53,7 @@ def read_submission(
     submission = Submission(
         **columns,
         provider=provider,
-        config_name=body.get("config_name") or name,
+        config_name=name,
         hardware_profile=_hardware(
             provider, provider_config, hardware_for(organization, provider, body["hardware_profile"])
         ),
@@ -138,7 +138,7 @@ def _config_of(user: User, organization: Organization, body: dict[str, Any]) -> 
     """Return config, dataloader config and name. Raises ValidationError for an unknown stored config."""
     if "config" in body:
         config = body["config"]
-        return config, [], _name_in(config)
+        return config, [], body.get("config_name") or _name_in(config)
     name = body["config_name_to_load"]
     stored = find_config(user, name, organization)
     if stored is None:

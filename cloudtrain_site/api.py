@@ -117,7 +117,7 @@ def checked(serializer: type[BaseSerializer[Any]], data: Any) -> dict[str, Any]:
 
 @cache
 def _with_fields(serializer: type[BaseSerializer[Any]]) -> BaseSerializer[Any]:
-    """Return a serializer to copy, with its fields: to make these takes longer than to read a body.
+    """Return a serializer to copy, with its fields: to make these takes longer than to read or to write a body.
 
     The copies share the fields, so that no field may keep anything of a request or of the settings.
     """
@@ -148,9 +148,14 @@ def query_of(method: Any) -> type[StrictSerializer]:
     return query
 
 
-def rendered(serializer: type[BaseSerializer[Any]], value: Any, status: int = 200) -> Response:
-    """Return the response with `value` as `serializer` renders and documents it."""
-    return Response(serializer(value).data, status=status)
+def rendered(serializer: type[BaseSerializer[Any]], value: Any, status: int = 200, *, kept: bool = False) -> Response:
+    """Return the response with `value` as `serializer` renders and documents it.
+
+    `kept`: the serializer's fields are made once. Neither it nor one in it may keep anything of a value.
+    """
+    bound = copy(_with_fields(serializer)) if kept else serializer()  # type: ignore[arg-type]  # a class has a hash
+    bound.instance = value
+    return Response(bound.data, status=status)
 
 
 def raises(*errors: type[exceptions.APIException]) -> Callable[[View], View]:

@@ -216,4 +216,4 @@ def _idempotency_key(request: Request) -> str:
 
 
 def _outcome_response(outcome: Outcome) -> Response:
-    return rendered(SubmittedSerializer, outcome, status=200 if outcome.is_replay else 201)
+    return rendered(SubmittedSerializer, outcome, status=200 if outcome.is_replay else 201, kept=True)

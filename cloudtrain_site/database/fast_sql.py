@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
@@ -72,11 +71,10 @@ def update_if(model: Model, read: Mapping[str, Any], values: Mapping[str, Any]) 
 def insert_one(row: models.Model) -> None:
     """Insert the row, which gets what the database generates. It is `save`, for a model whose saving nobody hears."""
     model, connection = type(row), _connection()
-    values = [value for field in _fields(model) for value in _values([row], field, connection)]
+    values = [value for column in _columns(connection.vendor, model) for value in _values([row], column, connection)]
     generated = _generated(model)
-    returning = f" RETURNING {', '.join(_column(model, field.name) for field in generated)}" if generated else ""
     with connection.cursor() as cursor:
-        cursor.execute(_insert_statement(connection.vendor, model) + returning, values)
+        cursor.execute(_insert_statement(connection.vendor, model) + _returning(connection.vendor, model), values)
         for field, value in zip(generated, cursor.fetchone() if generated else (), strict=True):
             setattr(row, field.attname, field.to_python(value))
     row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
@@ -121,7 +119,7 @@ def update_rows(rows: Sequence[models.Model], names: Sequence[str], among: Mappi
     connection, model = _connection(), type(rows[0])
     table, key = _quoted(model._meta.db_table), _column(model, model._meta.pk.name)
     fields = [*(_field(model, name) for name in names), model._meta.pk]
-    columns = [_values(rows, field, connection) for field in fields]
+    columns = [_values(rows, _stored_column(connection.vendor, field), connection) for field in fields]
     allowed = [value for values in among.values() for value in values]
     conditions = [f"{table}.{_column(model, name)} IN ({', '.join(['%s'] * len(among[name]))})" for name in among]
     with connection.cursor() as cursor:
@@ -141,7 +139,7 @@ def update_rows(rows: Sequence[models.Model], names: Sequence[str], among: Mappi
 
 def _insert_with(rows: Sequence[Any], model: Model, ending: str) -> None:
     connection = _connection()
-    columns = [_values(rows, field, connection) for field in _fields(model)]
+    columns = [_values(rows, column, connection) for column in _columns(connection.vendor, model)]
     with connection.cursor() as cursor:
         if connection.vendor != "postgresql":
             values = list(zip(*columns, strict=True))
@@ -169,19 +167,38 @@ def _escaped(text: str | None) -> str | None:
     return text and text.replace("\\", r"\\").replace('"', r"\"")
 
 
-def _values(rows: Sequence[Any], field: Any, connection: BaseDatabaseWrapper) -> list[Any]:
-    """Return what is stored of the field, of each row."""
-    values = list(map(attrgetter(field.attname), rows))
-    plain = PLAIN_OF_POSTGRESQL if connection.vendor == "postgresql" else PLAIN
-    # `auto_now` sets a value in a row as it is stored, and a field of our own may.
+@dataclass(frozen=True, slots=True)
+class _StoredColumn:
+    field: Any
+    attname: str
+    #: Whether the row's own value is stored: `auto_now` sets one as it is stored, and a field of our own may.
+    is_own: bool
+    #: The types whose values are stored as they are.
+    plain: frozenset[type]
+
+
+def _stored_column(vendor: str, field: Any) -> _StoredColumn:
     is_own = type(field).pre_save in KEEPING and not (
         getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False)
     )
-    if is_own and set(map(type, values)) <= {*plain.get(type(field), ()), type(None)}:
+    kinds = (PLAIN_OF_POSTGRESQL if vendor == "postgresql" else PLAIN).get(type(field), ())
+    return _StoredColumn(field, field.attname, is_own, frozenset({*kinds, type(None)} if is_own else ()))
+
+
+@lru_cache(maxsize=128)
+def _columns(vendor: str, model: Model) -> list[_StoredColumn]:
+    return [_stored_column(vendor, field) for field in _fields(model)]
+
+
+def _values(rows: Sequence[Any], column: _StoredColumn, connection: BaseDatabaseWrapper) -> list[Any]:
+    """Return what is stored in the column, of each row."""
+    values = [getattr(row, column.attname) for row in rows]
+    if column.plain.issuperset(map(type, values)):
         return values
-    if is_own and type(field) is models.DecimalField and set(map(type, values)) <= {Decimal, type(None)}:
+    field = column.field
+    if column.is_own and type(field) is models.DecimalField and set(map(type, values)) <= {Decimal, type(None)}:
         return [_decimal(value, field, connection) for value in values]
-    if is_own and type(field) in REPEATED:
+    if column.is_own and type(field) in REPEATED:
         stored = {value: field.get_db_prep_save(value, connection) for value in set(values)}
         return [stored[value] for value in values]
     return [field.get_db_prep_save(field.pre_save(row, add=True), connection) for row in rows]
@@ -214,6 +231,12 @@ def _update_statement(vendor: str, model: Model, written: tuple[str, ...], read:
 @lru_cache(maxsize=64)
 def _insert_statement(vendor: str, model: Model) -> str:
     return f"{_insert_into(model)} VALUES ({', '.join(['%s'] * len(_fields(model)))})"
+
+
+@lru_cache(maxsize=64)
+def _returning(vendor: str, model: Model) -> str:
+    names = ", ".join(_quoted(field.column) for field in _generated(model))
+    return f" RETURNING {names}" if names else ""
 
 
 @lru_cache(maxsize=64)

@@ -73,14 +73,11 @@ def append(texts: list[tuple[str, str]]) -> int:
             for number, (channel, data) in enumerate(texts, start=first)
         ]
     )
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_notify(%s, '')", [NOTIFY_CHANNEL])
     return last
 
 
 def take_numbers(count: int) -> int:
-    """Take the next `count` numbers; returns the last of them. Holds the counter until the commit."""
+    """Take the next `count` numbers; returns the last. Holds the counter until the commit, which tells the relays."""
     last = _advance(count)
     if last is None:
         EventCounter.objects.get_or_create(name=COUNTER)
@@ -93,9 +90,11 @@ def _advance(count: int) -> int | None:
     """None: there is no counter yet. One statement, which Django has no words for: every change waits for it."""
     table = connection.ops.quote_name(EventCounter._meta.db_table)
     updated = connection.ops.adapt_datetimefield_value(timezone.now())
+    # PostgreSQL sends the notice at the commit. A statement of its own would hold the counter for a round trip longer.
+    notice = f", pg_notify('{NOTIFY_CHANNEL}', '')" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE {table} SET value = value + %s, updated = %s WHERE name = %s RETURNING value",  # noqa: S608
+            f"UPDATE {table} SET value = value + %s, updated = %s WHERE name = %s RETURNING value{notice}",  # noqa: S608
             [count, updated, COUNTER],
         )
         found = cursor.fetchall()

@@ -8,6 +8,7 @@ that a connection.
 from __future__ import annotations
 
 import os
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
@@ -15,11 +16,26 @@ from django.db.backends.sqlite3 import base
 
 #: How many idle connections are kept, each with its cache. A burst of requests leaves no more than these.
 MOST_IDLE = 8
+#: A longer statement is one for many values, and not executed often.
+LONGEST_KEPT = 10_000
 
 #: Which file it is, and whether it and its folder can be written: a connection finds that out when it is opened.
 Identity: TypeAlias = tuple[object, ...]
 
 _idle: list[tuple[Identity, Any]] = []
+
+
+_with_question_marks = lru_cache(maxsize=256)(
+    partial(base.SQLiteCursorWrapper.convert_query, None)  # type: ignore[arg-type]  # it uses nothing of the cursor
+)
+
+
+class _Cursor(base.SQLiteCursorWrapper):
+    """Django's cursor, which searches a statement for its placeholders once, and not at each execution."""
+
+    def convert_query(self, query: str, *, param_names: Any = None) -> str:
+        is_kept = param_names is None and len(query) <= LONGEST_KEPT
+        return str(_with_question_marks(query) if is_kept else super().convert_query(query, param_names=param_names))
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -45,7 +61,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return super().get_new_connection(conn_params)
 
     def create_cursor(self, name: str | None = None) -> Any:
-        cursor = super().create_cursor(name)
+        cursor = self.connection.cursor(factory=_Cursor)
         self._cursors.add(cursor)
         return cursor
 
