@@ -119,7 +119,7 @@ page.addEventListener("click", async (event) => {
     await copyText(await textOf(button.dataset));
     toast("Copied.");
   } catch {
-    showProblem("The browser did not let us copy this. Select it, or download it.");
+    showProblem("The browser does not allow copying this. Select it, or download it.");
   }
 });
 

@@ -79,7 +79,7 @@ function show(text) {
   find("log-search").hidden = false;
   find("log-file").hidden = false;
   view.append(text);
-  showState(view.text.dropped ? `The first ${view.text.dropped.toLocaleString()} lines are in the download only.` : "");
+  showState(view.text.dropped ? `The first ${view.text.dropped.toLocaleString()} lines are only in the download.` : "");
   showFound();
   offerFinding();
 }

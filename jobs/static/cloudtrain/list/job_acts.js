@@ -51,9 +51,9 @@ export async function askAndDelete(jobId, name, button) {
     title: "Delete this job?",
     name,
     text:
-      "leaves every list, and its log, its configs’ files and a dataset that no other job has are removed for good. " +
-      "Checkpoints made on the server stay in its data folder, but only whoever runs it gets at them: " +
-      "save what you need first. What it cost stays counted.",
+      "leaves every list. Its log, its config files and a dataset that no other job uses are removed for good. " +
+      "Results stay on the server, but only its operator can access them: download what you need first. " +
+      "Its cost still counts.",
     yes: "Delete the job",
   });
   if (answer) await send(button, "DELETE", addressOf(jobId));
