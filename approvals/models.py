@@ -278,9 +278,11 @@ class ApprovalRequest(Stateful):
             models.Index(
                 fields=["-reviewed_at", "-id"], name="request_decided", condition=Q(reviewed_at__isnull=False)
             ),
-            # The requester's last approved config, and the approval of a retry.
+            # The last config of the requester that was approved in the organization.
             models.Index(
-                fields=["requested_by", "-id"], name="request_approved", condition=Q(status=RequestStatus.APPROVED)
+                fields=["requested_by", "organization", "-id"],
+                name="request_approved_in",
+                condition=Q(status=RequestStatus.APPROVED),
             ),
         ]
 

@@ -15,19 +15,23 @@ from approvals.reviewers import WITH_REQUIREMENTS, reviewed_by
 from approvals.statuses import RequestStatus
 from cloudtrain_site.redaction import mask_secrets
 from jobs.models import Job
-from jobs.permissions import AnyUser, is_superuser, organizations_of
+from jobs.permissions import AnyUser, Team, is_superuser, organizations_of, teams_of
 from jobs.roles import MANAGERS
 
 #: The time left in which a request is urgent.
 URGENT_WITHIN = timedelta(hours=1)
 
 
-def visible_requests(user: AnyUser) -> QuerySet[ApprovalRequest]:
-    """Return the requests about jobs that `user` may see, newest first."""
+def visible_requests(user: AnyUser, teams: Sequence[Team] | None = None) -> QuerySet[ApprovalRequest]:
+    """Return the requests about jobs that `user` may see, newest first; `teams` spares a query, as in `listed_jobs_of`.
+
+    Without the organizations' own numbers PostgreSQL would read all requests of theirs for each page.
+    """
     requests = ApprovalRequest.objects.filter(job__deleted_at=None)
     requests = requests.select_related("job", "requested_by").prefetch_related(WITH_REQUIREMENTS)
     if not is_superuser(user):
-        requests = requests.filter(organization__in=organizations_of(user))
+        own = teams_of(user) if teams is None else teams
+        requests = requests.filter(organization__in=[team.id for team in own])
     return requests.order_by("-id")
 
 

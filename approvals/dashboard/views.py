@@ -44,7 +44,7 @@ def count_to_decide(user: AnyUser, teams: Sequence[Team]) -> int:
 def _approvals(request: HttpRequest) -> dict[str, Any]:
     user, linked_id, filters = request.user, _linked_id(request), Filters.of(request.GET)
     teams = teams_of(user)
-    requests = visible_requests(user).select_related("job", "requested_by", "organization")
+    requests = visible_requests(user, teams).select_related("job", "requested_by", "organization")
     listed = requests.filter(concerns(user))
     linked = list(listed.filter(pk=linked_id).prefetch_related("decisions")) if linked_id else []
     chosen = listed.filter(filters.condition())

@@ -73,7 +73,7 @@ OF_JOB: Mapping[str, Any] = {
     "ended_on": UtcDay("completed_at"),
     "word": Concat("status", Value(""), output_field=CharField()),
     "began_on": UtcDay("started_at"),
-    "at": F("provider"),
+    "at": Concat("provider", Value(""), output_field=CharField()),
 }
 #: The same as columns of DayFigures.
 OF_DAY = {"ended_on": "day", "word": "status", "began_on": "started_on", "at": "provider"}
@@ -102,8 +102,7 @@ def ended_groups(jobs: JobQuerySet, scopes: Sequence[int], start: date | None, b
     if kept:
         yield from _kept_groups(scopes, kept, gaps, by)
     for first, end in gaps:
-        ended = jobs.filter(completed_at__isnull=False)
-        ended = ended.filter(completed_at__gte=_midnight(first)) if first else ended
+        ended = jobs.ended_since(_midnight(first)) if first else jobs.filter(completed_at__isnull=False)
         yield from grouped(ended.filter(completed_at__lt=_midnight(end)) if end else ended, by)
 
 

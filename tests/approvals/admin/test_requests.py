@@ -66,7 +66,7 @@ def test_the_page_shows_all_that_a_decision_needs(
         "max_train_steps: <del>10</del> → <ins>5000</ins>",
         "the-one-before: failed, $2.50",
         "the-unpriced-one: failed, cost not known",
-        "5000 steps of about 1 s (operator&#x27;s figure); no price is set for cpu at local.",
+        "5000 steps of about 1 s (by the operator&#x27;s figure); no price is set for cpu at local.",
         "Holds jobs of a user until the first has started. Needs 1 approval by leads and admins.",
         "No decisions yet",
     ):
