@@ -36,7 +36,7 @@ def declared_outages() -> str:
 def _outages(of: list[str]) -> str:
     out = ProviderConfig.objects.filter(name__in=of, enabled=True, outage_until__gt=timezone.now())
     return " ".join(
-        f"{label_of(config.name)} could not be asked {config.outage_failures} times in a row. The next attempt is at "
+        f"{label_of(config.name)} could not be checked {config.outage_failures} times in a row. The next attempt is at "
         f"{config.outage_until:%H:%M:%S} UTC. The log shows its answers."
         for config in out
     )

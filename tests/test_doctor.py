@@ -95,7 +95,7 @@ def webhook_to_localhost(world: World) -> None:
     with_webhook(world, httpx.Response(405), "http://localhost:8001/")
 
 
-@fault("clusters", BAD, "Lab could not be asked: Connection refused")
+@fault("clusters", BAD, "Lab could not be checked: Connection refused")
 def cluster_away(world: World) -> None:
     with_look(world, error="Connection refused.", error_at=timezone.now())
 

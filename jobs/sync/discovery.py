@@ -111,7 +111,7 @@ def _discover_everywhere(limit: int, source: str) -> DiscoveryResult:
         " ".join(one.unassigned for one in results if one.unassigned),
     )
     if failures:
-        text = " ".join(f"{label_of(name)} could not be asked: {error}" for name, error in failures)
+        text = " ".join(f"{label_of(name)} could not be checked: {error}" for name, error in failures)
         raise ProviderError(f"{text} {result.message}." if results else text)
     return result
 

@@ -33,7 +33,7 @@ def why_not_at_cluster(label: str, look: ClusterLook | None) -> str:
     if look.error:
         seen = f" It was last seen at {look.seen_at:%Y-%m-%d %H:%M:%S} UTC." if look.seen_at else ""
         # Some errors name the cluster themselves.
-        who = "" if look.error.startswith(label) else f"{label} could not be asked: "
+        who = "" if look.error.startswith(label) else f"{label} could not be checked: "
         return f"{who}{look.error.removesuffix('.')}.{seen}"
     view = view_of(look)
     if view is not None and not any(node.is_usable for node in view.nodes):

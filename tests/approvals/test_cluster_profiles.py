@@ -87,7 +87,7 @@ def test_a_cluster_that_is_away_is_a_warning(seen: ClusterProvider, submit: Call
     clusters.look_now("lab")
     for fields in ({"dry_run": True}, {}):
         [warning] = submit(SMALL, **fields).json()["warnings"]
-        assert warning.startswith("Lab could not be asked: connection refused. It was last seen at ")
+        assert warning.startswith("Lab could not be checked: connection refused. It was last seen at ")
         assert warning.endswith(" The job may wait until Lab answers again.")
 
 

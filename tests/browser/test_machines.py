@@ -88,7 +88,7 @@ def test_refresh_by_keyboard_shows_what_the_cluster_answers_and_keeps_the_keyboa
     with page.expect_response("**/machines/now"):
         page.keyboard.press("Enter")
     expect(page.get_by_text("Last look failed")).to_be_visible()
-    expect(page.get_by_text("Lab could not be asked: connection refused.")).to_be_visible()
+    expect(page.get_by_text("Lab could not be checked: connection refused.")).to_be_visible()
     expect(page.get_by_text("gpu-107.rack-17.cluster.example.org")).to_be_visible()  # as it was last seen
     expect(button).to_be_focused()
     keep(page, "machines-away")

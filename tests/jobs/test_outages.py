@@ -26,10 +26,12 @@ def test_each_outage_is_told_of_its_own_provider(accounts: Accounts) -> None:
     put_out("studio")
     assert health.replicate_outage() == ""
     assert health.declared_outages().startswith(
-        "The studio's account could not be asked 3 times in a row. The next attempt"
+        "The studio's account could not be checked 3 times in a row. The next attempt"
     )
     put_out("replicate")
-    assert health.replicate_outage().startswith("Replicate could not be asked 3 times in a row. The next attempt is at")
+    assert health.replicate_outage().startswith(
+        "Replicate could not be checked 3 times in a row. The next attempt is at"
+    )
 
 
 def test_one_that_is_switched_off_or_no_more_is_not_missed(accounts: Accounts, write_config: WriteConfig) -> None:
@@ -47,7 +49,7 @@ def test_one_that_is_switched_off_or_no_more_is_not_missed(accounts: Accounts, w
 
 def test_a_cluster_whose_look_failed_is_told_of_once(lab: ClusterProvider) -> None:
     put_out("lab")
-    assert health.declared_outages().startswith(f"{lab.label} could not be asked 3 times in a row")
+    assert health.declared_outages().startswith(f"{lab.label} could not be checked 3 times in a row")
     ClusterLook.objects.create(provider="lab", error="It could not be reached.", error_at=timezone.now())
-    assert health.clusters_away() == f"{lab.label} could not be asked: It could not be reached."
+    assert health.clusters_away() == f"{lab.label} could not be checked: It could not be reached."
     assert health.declared_outages() == ""

@@ -72,7 +72,7 @@ class Connection:
             except httpx.RequestError as error:
                 raise self._unanswered(error) from error
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise self._error(f"could not be asked: {_reason_of(error)}.", is_general=True) from error
+                raise self._error(f"could not be reached: {_reason_of(error)}.", is_general=True) from error
         if response.is_success:
             return response
         raise self._refusal(response)

@@ -86,7 +86,7 @@ class TestClusters:
         lab.view = ProviderError("connection refused")
         clusters.look_now("lab")
         shown = self.shown_lab(as_alice)
-        assert shown["why_not_now"] == "Lab could not be asked: connection refused."
+        assert shown["why_not_now"] == "Lab could not be checked: connection refused."
         assert [one["can_run_now"] for one in shown["profiles"]] == [False, False]
 
     def test_a_cluster_without_a_usable_node_says_so(self, as_alice: APIClient, lab: ClusterProvider) -> None:

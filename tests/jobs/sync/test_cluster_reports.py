@@ -54,7 +54,7 @@ def test_one_that_does_not_answer_keeps_what_was_seen(lab: ClusterProvider) -> N
     clusters.look_now("lab")
     found = report()
     assert (found.state, found.error, len(found.nodes)) == ("Last look failed", "connection refused", 1)
-    assert found.problem.startswith("Lab could not be asked: connection refused.")
+    assert found.problem.startswith("Lab could not be checked: connection refused.")
     assert found.error_at is not None and found.seen_at is not None and found.error_at > found.seen_at
 
 

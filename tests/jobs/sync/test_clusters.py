@@ -195,7 +195,7 @@ class TestHealth:
         clusters.look_now("lab")
         status, message = component()
         assert status == "degraded"
-        assert message.startswith("Lab could not be asked: connection refused. It was last seen at 20")
+        assert message.startswith("Lab could not be checked: connection refused. It was last seen at 20")
 
     def test_an_error_that_names_the_cluster_is_said_as_it_is(
         self, lab: ClusterProvider, component: Callable[[], tuple[str, str]]

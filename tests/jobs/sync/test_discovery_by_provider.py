@@ -63,7 +63,7 @@ def test_one_that_is_away_is_told_and_what_the_other_has_is_kept(
     answer = client_of(alice).post("/api/cloud/jobs/sync")
     assert answer.status_code == 502
     problem = answer.json()["detail"] if "detail" in answer.json() else answer.content.decode()
-    assert "The studio's account could not be asked: Replicate could not be reached" in problem
+    assert "The studio's account could not be checked: Replicate could not be reached" in problem
     assert "Discovered 2 new jobs from Replicate." in problem
     assert found() == {"replicate": 2}
 
@@ -97,7 +97,7 @@ def test_the_command_looks_everywhere_or_where_it_is_told_to(accounts: Accounts)
 
 def test_the_command_fails_when_one_could_not_be_asked(accounts: Accounts) -> None:
     accounts["replicate"].stop()
-    with pytest.raises(CommandError, match=r"Replicate could not be asked: .* Discovered 0 new jobs from The studio"):
+    with pytest.raises(CommandError, match=r"Replicate could not be checked: .* Discovered 0 new jobs from The studio"):
         call_command("sync_jobs")
 
 
