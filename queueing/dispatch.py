@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from django.utils import timezone
 from cloudtrain_site.database.connections import repeat_when_lost
 from cloudtrain_site.database.failures import failure_of
 from cloudtrain_site.database.late_writes import write_now_or_later
+from cloudtrain_site.database.prepared import Prepared
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.states import Actor, Source
@@ -56,6 +57,12 @@ CALL_SECONDS = 30.0
 PASS_SECONDS = 20.0
 MAX_CONCURRENT_CALLS = claims.MAX_CLAIMS_PER_TX
 MAX_SEARCHES_PER_PASS = 200
+# Of every pass, also where there is nothing to do.
+_CANCELLED = Prepared(
+    lambda: QueueEntry.objects.filter(
+        status__in=WAITING, job__cancel_requested_at__isnull=False, job__external_id=None
+    ).select_related("job")
+)
 
 
 def dispatch(entry: QueueEntry) -> bool:
@@ -220,16 +227,21 @@ def _withdraw(entry: QueueEntry, job: Job) -> None:
 
 def settle_abandoned() -> int:
     """Settle the claims whose lease ran out: search for the training first, and never submit it blindly again."""
-    now = timezone.now()
-    # Claims with a dataset in transfer are left to the machine that has the dataset, which begins again.
-    abandoned = QueueEntry.objects.filter(
-        status=EntryStatus.DISPATCHING, lease_until__lt=now, staging_since=None
-    ).select_related("job")
-    entries = [
-        entry for entry in abandoned.order_by("lease_until")[:MAX_SEARCHES_PER_PASS] if _reclaim_abandoned(entry)
-    ]
+    entries = [entry for entry in _abandoned(MAX_SEARCHES_PER_PASS)(timezone.now()) if _reclaim_abandoned(entry)]
     entries.sort(key=lambda entry: entry.provider)
     return sum(_search_trainings(list(group)) for _, group in groupby(entries, key=lambda entry: entry.provider))
+
+
+@cache
+def _abandoned(at_most: int) -> Prepared[QueueEntry]:
+    # Claims with a dataset in transfer are left to the machine that has the dataset, which begins again.
+    return Prepared(
+        lambda now: (
+            QueueEntry.objects.filter(status=EntryStatus.DISPATCHING, lease_until__lt=now, staging_since=None)
+            .select_related("job")
+            .order_by("lease_until")[:at_most]
+        )
+    )
 
 
 def _reclaim_abandoned(entry: QueueEntry) -> bool:
@@ -292,8 +304,12 @@ def _fail_elsewhere(entry: QueueEntry, job: Job) -> None:
 
 def close_ended(statuses: Sequence[str] = LIVE) -> int:
     """End the entries of jobs that have ended, which a lost signal would have done."""
-    ended = Job.objects.filter(status__in=TERMINAL, queue_entries__status__in=statuses)
-    return sum(claims.end(job) for job in ended)
+    return sum(claims.end(job) for job in _ended(tuple(statuses))())
+
+
+@cache
+def _ended(statuses: tuple[str, ...]) -> Prepared[Job]:
+    return Prepared(lambda: Job.objects.filter(status__in=TERMINAL, queue_entries__status__in=statuses))
 
 
 def end_cancelled() -> int:
@@ -302,10 +318,7 @@ def end_cancelled() -> int:
     A cancellation leaves a job that was submitted once to its dispatcher. One whose try failed may wait for long, as
     while the queue is paused, and no provider has it.
     """
-    cancelled = QueueEntry.objects.filter(
-        status__in=WAITING, job__cancel_requested_at__isnull=False, job__external_id=None
-    )
-    return sum(map(_end_waiting, cancelled.select_related("job")))
+    return sum(map(_end_waiting, _CANCELLED()))
 
 
 def _end_waiting(entry: QueueEntry) -> bool:

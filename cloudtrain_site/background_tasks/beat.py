@@ -24,6 +24,7 @@ from django_q.tasks import async_task
 from cloudtrain_site.background_tasks.schedules import INTENDED, PARKED, is_loops_row, tick_after, tick_before
 from cloudtrain_site.correlation_ids import correlation
 from cloudtrain_site.database.failures import failure_of
+from cloudtrain_site.database.prepared import Prepared
 from cloudtrain_site.redaction import mask_text
 
 logger = logging.getLogger("simpletuner.cloud.background")
@@ -32,6 +33,22 @@ logger = logging.getLogger("simpletuner.cloud.background")
 MAX_CATCH_UP = timedelta(days=1)
 #: The scheduler of another cluster fires the rows that name it.
 OF_OUR_CLUSTER = Q(cluster=None) | Q(cluster=Conf.CLUSTER_NAME)
+
+
+_NEXT_DUE = Prepared(
+    lambda: (
+        Schedule.objects.filter(OF_OUR_CLUSTER)
+        .exclude(repeats=0)
+        .exclude(next_run=None)
+        .order_by("next_run")
+        .values_list("next_run", flat=True)[:1]
+    )
+)
+
+
+def next_due() -> datetime | None:
+    """Return when `fire_due` has something to do next; None: never, as the rows are."""
+    return _NEXT_DUE.first()
 
 
 def fire_due(now: datetime) -> None:

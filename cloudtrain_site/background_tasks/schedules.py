@@ -99,9 +99,14 @@ class ScheduleRows:
         self.plans: dict[str, Plan] = {}
         self._broken: set[str] = set()
 
-    def sync(self, now: datetime) -> None:
-        """Read every loop's configuration, and correct each row that differs. Cheap when none does."""
+    def sync(self, now: datetime, *, may_differ: bool = True) -> bool:
+        """Read every loop's configuration, and correct each row that differs. Cheap when none does.
+
+        The rows are read if they `may_differ` or a configuration has changed. Returns whether they were.
+        """
         changed = [plan for name in self.loops if (plan := self._changed_plan(name)) is not None]
+        if not (changed or may_differ):
+            return False
         for plan in changed:
             _store_plan(plan, now)
             self.plans[plan.name] = plan
@@ -111,6 +116,7 @@ class ScheduleRows:
             task = self.loops[name].task
             if not _is_correct(loop, [row for row in rows if (row.name, row.func) == (name, task)], task, now):
                 _correct_row(name, task, now)
+        return True
 
     def _changed_plan(self, name: str) -> Plan | None:
         """Return the loop's plan if it has changed since the last call; None also if it can't be read."""

@@ -10,12 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.utils import timezone
 from django_q.models import Schedule
 
 from cloudtrain_site.background_tasks import get_task_manager
@@ -25,6 +28,13 @@ from cloudtrain_site.background_tasks.manager import Outage, ScheduleBeat
 from jobs.models import ProviderConfig
 from tests.cloudtrain_site.process_stacks import START_SECONDS, Stack, migrated, stack
 from tests.wait import wait_until
+
+
+def write_apart() -> None:
+    try:
+        Schedule.objects.create(name="somebody's", func="print", next_run=timezone.now() + timedelta(hours=1))
+    finally:
+        connection.close()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -52,11 +62,30 @@ class TestBeat:
         polling = [message for message in caplog.messages if "job status polling" in message]
         assert polling == ["Starting job status polling", "Stopping job status polling", "Starting job status polling"]
 
+    @pytest.mark.sqlite
+    def test_it_reads_the_rows_when_one_is_due_or_somebody_has_written(self, monkeypatch: Any) -> None:
+        reads: list[datetime] = []
+        monkeypatch.setattr("cloudtrain_site.background_tasks.manager.fire_due", reads.append)
+        beat = ScheduleBeat()
+        beat.beat()
+        Schedule.objects.update(next_run=timezone.now() + timedelta(seconds=50))
+        beat._due_at = None
+        beat.beat()
+        assert len(reads) == 1
+        with ThreadPoolExecutor(1) as other:
+            other.submit(write_apart).result()
+        beat.beat()
+        beat.beat()
+        assert len(reads) == 2
+        beat._due_at = timezone.now()
+        beat.beat()
+        assert len(reads) == 3
+
     def test_an_outage_is_logged_once(self, monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
         beat = ScheduleBeat()
         beat.beat()
         with monkeypatch.context() as broken:
-            broken.setattr("cloudtrain_site.background_tasks.manager.fire_due", lambda now: 1 / 0)
+            broken.setattr(beat.rows, "sync", lambda now, may_differ: 1 / 0)
             beat.beat()
             beat.beat()
         assert [r.message for r in caplog.records if r.levelname == "ERROR"] == ["Error in the beat"]
