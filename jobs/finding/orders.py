@@ -236,6 +236,9 @@ def _first_rows(part: QuerySet[Job, Any], organizations: Sequence[int], count: i
         statement, params = compiler.as_sql()
     except EmptyResultSet:
         return
+    if connection.vendor == "sqlite":
+        # Not by the index of a person: all jobs of the person would be read for each organization.
+        statement = statement.replace('"jobs_job"."submitted_by_id"', '+"jobs_job"."submitted_by_id"')
     converters = compiler.get_converters([expression for expression, *_ in compiler.select])
     at_once = max(1, min(STATEMENTS_AT_ONCE, VALUES_AT_ONCE // len(params)))
     for some in in_batches(organizations, at_once):

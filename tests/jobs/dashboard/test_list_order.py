@@ -143,6 +143,20 @@ def test_many_ids_that_a_search_found_are_no_more_values_than_sqlite_takes(make_
     assert orders.first_ids_of_each(found, organizations, "newest", "", 50) == [job.pk]
 
 
+@pytest.mark.sqlite
+def test_of_a_persons_many_jobs_each_organizations_order_is_walked(alice: User, make_job: MakeJob) -> None:
+    """With a million jobs SQLite took the index of the person for each of fifty organizations: 1.7 s."""
+    job, found = make_job(), Job.objects.filter(submitted_by__in=[alice.pk])
+    with CaptureQueriesContext(connection) as queries:
+        assert orders.first_ids_of_each(found, [job.organization_id, 0], "name", "", 50) == [job.pk]
+    statements = [query["sql"] for query in queries if "UNION ALL" in query["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {statements[0]}")
+        steps = [step for *_, step in cursor.fetchall() if "jobs_job" in step]
+    assert steps == ["SEARCH jobs_job USING COVERING INDEX job_list_name (organization_id=?)"] * 2
+    assert statements[0].count('+"jobs_job"."submitted_by_id"') == 2
+
+
 def test_its_columns_lead_to_their_orders_and_keep_the_filter(alice: User, make_job: MakeJob) -> None:
     make_job()
     page = read_page(alice, "/?provider=local&sort=duration")
