@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from django.db import connection
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import Http404
 from django.urls import reverse
@@ -25,13 +26,15 @@ URGENT_WITHIN = timedelta(hours=1)
 def visible_requests(user: AnyUser, teams: Sequence[Team] | None = None) -> QuerySet[ApprovalRequest]:
     """Return the requests about jobs that `user` may see, newest first; `teams` spares a query, as in `listed_jobs_of`.
 
-    Without the organizations' own numbers PostgreSQL would read all requests of theirs for each page.
+    By the organizations' own numbers PostgreSQL walks requests in their order, and SQLite would sort all of theirs.
     """
     requests = ApprovalRequest.objects.filter(job__deleted_at=None)
     requests = requests.select_related("job", "requested_by").prefetch_related(WITH_REQUIREMENTS)
     if not is_superuser(user):
-        own = teams_of(user) if teams is None else teams
-        requests = requests.filter(organization__in=[team.id for team in own])
+        own: Any = organizations_of(user)
+        if connection.vendor == "postgresql":
+            own = [team.id for team in (teams_of(user) if teams is None else teams)]
+        requests = requests.filter(organization__in=own)
     return requests.order_by("-id")
 
 
