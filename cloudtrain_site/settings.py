@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     # Our rooms come first, so that their templates win over Django's.
     *OWN_APPS,
     "jobs.apps.CloudtrainAdminConfig",
+    "django.forms",
     "allauth",
     "allauth.account",
     "allauth.mfa",
@@ -117,6 +118,9 @@ TEMPLATES = [
         },
     },
 ]
+
+# Templates of form fields may be ours too.
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 
 DATABASES = {"default": database_settings(env, data_dir=DATA_DIR, role=ROLE)}
 WEB_PROCESSES = web_processes(env, DATABASES["default"]["ENGINE"])

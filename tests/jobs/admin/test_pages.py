@@ -199,3 +199,9 @@ class TestWhoIsAtALimit:
 
     def test_a_user_is_still_changed_on_the_page(self, as_root: Client, alice: User) -> None:
         assert "alice" in page(as_root, f"{self.USERS}{alice.pk}/change/")
+
+
+def test_date_and_time_of_a_schedule_have_labels(client: Client, root: User) -> None:
+    client.force_login(root)
+    page = client.get("/admin/django_q/schedule/add/").content.decode()
+    assert [page.count(f'<label for="id_next_run_{part}">') for part in (0, 1)] == [1, 1]
