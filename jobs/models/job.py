@@ -204,6 +204,8 @@ class Job(Lineage, Stateful):
             models.Index(fields=["checkpoint_of"], name="job_by_source", condition=Q(checkpoint_of__isnull=False)),
             # The poller: jobs that have not ended, by provider.
             models.Index(fields=["provider", "id"], name="job_unended", condition=Q(completed_at__isnull=True)),
+            # A search: jobs by the id that they have at their provider, whichever that is.
+            models.Index(fields=["external_id"], name="job_by_external", condition=Q(external_id__isnull=False)),
             # Discovered jobs of no organization.
             models.Index(fields=["provider"], name="job_unassigned", condition=Q(organization__isnull=True)),
             # The limit of open jobs: one person's jobs that have not ended.

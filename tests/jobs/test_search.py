@@ -151,7 +151,32 @@ def test_few_names_are_found_by_their_parts_and_no_others(make_job: MakeJob) -> 
     assert named('y "f', 10) == [jobs[0].pk]
     assert named("flx", 10) == []
     assert len(named("flu", 2) or []) == 2
-    assert named("fl", 10) is None
+    assert sorted(named("fl", 10) or []) == sorted(job.pk for job in jobs[:3])
+    assert sorted(named("lu", 10) or []) == sorted(job.pk for job in jobs[:4])
+    assert named(" f", 10) == [jobs[3].pk]
+    assert named('"f', 10) == [jobs[0].pk]
+    assert named("lf", 10) == [jobs[4].pk]
+    assert named("xx", 10) == []
+    assert len(named("lu", 2) or []) == 2
+    assert named("f", 10) is None
+
+
+@pytest.mark.parametrize("name", ["é", "aé", "aéb", "aéb%", "a_éb"])
+def test_two_characters_are_found_wherever_they_stand(make_job: MakeJob, name: str) -> None:
+    job, key = make_job(config_name=name), folded(name)
+    for start in range(len(key) - 1):
+        assert named(key[start : start + 2], 10) == [job.pk]
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'")
+def test_what_very_many_names_contain_is_not_asked_of_the_index(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(name_index, "_SAMPLED", name_index._SAMPLED.replace("(0.2)", "(100)"))
+    for number in range(name_index.FREQUENT):
+        assert named("flux", 10) is not None
+        make_job(config_name=f"flux {number}")
+    assert named("flux", 10) is None
 
 
 @pytest.mark.parametrize("few", [0, 1, 2000])
