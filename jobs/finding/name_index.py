@@ -12,7 +12,6 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.backends.utils import CursorWrapper
 
 from cloudtrain_site.database.online_indexes import create_online
 
@@ -123,16 +122,16 @@ def named(text: str, at_most: int) -> list[str] | None:
     return list(dict.fromkeys(job_id for (job_id,) in found))[:at_most]
 
 
-def _found_on_sqlite(cursor: CursorWrapper, text: str, parts: Sequence[str], at_most: int) -> list[tuple[str]]:
+def _found_on_sqlite(cursor: Any, text: str, parts: Sequence[str], at_most: int) -> list[Any]:
+    found: list[Any] = []
+    between = " "
+    if not parts:
+        cursor.execute(_ENDING, [text, at_most])
+        found = cursor.fetchall()
+        cursor.execute(_PARTS_FROM, [text, text + _LAST_CHARACTER])
+        parts, between = [part for (part,) in cursor.fetchall()], " OR "
     if parts:
-        cursor.execute(_MATCHES, [" ".join(map(_quoted, parts)), text, at_most])
-        return cursor.fetchall()
-    cursor.execute(_PARTS_FROM, [text, text + _LAST_CHARACTER])
-    begun = [_quoted(part) for (part,) in cursor.fetchall()]
-    cursor.execute(_ENDING, [text, at_most])
-    found = cursor.fetchall()
-    if begun:
-        cursor.execute(_MATCHES, [" OR ".join(begun), text, at_most])
+        cursor.execute(_MATCHES, [between.join(map(_quoted, parts)), text, at_most])
         found += cursor.fetchall()
     return found
 
