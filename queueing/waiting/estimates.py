@@ -15,7 +15,7 @@ from jobs.statuses import JobStatus
 from queueing.models import QueueEntry
 from queueing.policy import BlockerKind, Candidate, Usage
 from queueing.statuses import EntryStatus
-from queueing.waiting.explain import Explainer
+from queueing.waiting.explain import Explainer, sharing
 from queueing.waiting.order import QueueOrder
 
 #: Finished jobs of the same provider and hardware.
@@ -45,6 +45,7 @@ class WaitEstimates:
         self.explainer = explainer
         self._before = _counted_before({entry.pk for entry in waiting}, order.front)
         self._lengths = _past_lengths({_kind_of(entry) for entry in waiting if entry.status == EntryStatus.PENDING})
+        self._kept: dict[tuple[BlockerKind, int | str | None, float], list[float]] = {}
 
     def of(self, entry: QueueEntry) -> Wait | None:
         """Return the estimate for `entry`; None when it is held, too far behind, or no job like it has ended."""
@@ -77,13 +78,17 @@ class WaitEstimates:
         """Yield the wait that each limit alone would cause, if every job took `length` seconds."""
         for kind, slots in self._allowed(entry).items():
             if slots:
-                remaining = [self._remaining(holder, length) for holder in self.explainer.holders(entry, kind)]
-                yield wait_for_slot(remaining, slots, before[kind], length)
+                yield wait_for_slot(self._remaining(entry, kind, length), slots, before[kind], length)
         yield 0.0
 
-    def _remaining(self, holder: QueueEntry, length: float) -> float:
-        began: datetime = holder.dispatched_at or self.explainer.now
-        return max(0.0, length - (self.explainer.now - began).total_seconds())
+    def _remaining(self, entry: QueueEntry, kind: BlockerKind, length: float) -> Sequence[float]:
+        """Return what each in a slot of that limit still needs. Entries that share limit and length share the list."""
+        key = (kind, sharing(entry, kind), length)
+        if key not in self._kept:
+            now, holders = self.explainer.now, self.explainer.holders(entry, kind)
+            ages = [(now - (holder.dispatched_at or now)).total_seconds() for holder in holders]
+            self._kept[key] = [max(0.0, length - age) for age in ages]
+        return self._kept[key]
 
 
 def likely_seconds_left(running: Sequence[QueueEntry], now: datetime) -> dict[int, float]:

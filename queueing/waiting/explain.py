@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,7 @@ NEXT = "Starts in a moment."
 HOLDER = ("status", "user", "organization", "provider", "dispatched_at", "unconfirmed_at", "job__config_name")
 
 Kind = BlockerKind
+LIMITS = (Kind.TOTAL, Kind.USER, Kind.ORGANIZATION, Kind.PROVIDER)
 #: What would remove each blocker, in terms of a person's action.
 LIFTED_BY = {
     Kind.APPROVAL: "A lead or an admin can approve the job.",
@@ -68,8 +70,11 @@ class Explainer:
         self.now = timezone.now()
         self.running = _running(viewer)
         self.usage = Usage()
+        self._holders = defaultdict[tuple[Kind, int | str | None], list[QueueEntry]](list)
         for entry in self.running:
             self.usage.count(entry.user_id, entry.organization_id, entry.provider)
+            for kind in LIMITS:
+                self._holders[kind, sharing(entry, kind)].append(entry)
         state = queue_state()
         # A fair share depends on all organizations, a limit on the entries' own alone.
         concerned = None if state.fair_share else [entry.organization for entry in waiting]
@@ -131,7 +136,8 @@ class Explainer:
         return Explained(blocker.kind, _limit_sentence(scope, blocker, seen), seen)
 
     def holders(self, entry: QueueEntry, kind: Kind) -> list[QueueEntry]:
-        return [holder for holder in self.running if _shares(holder, entry, kind)]
+        """Return what takes a slot of the limit of this kind that counts for `entry`, the longest first."""
+        return self._holders.get((kind, sharing(entry, kind)), [])
 
     def _scope(self, entry: QueueEntry, blocker: Blocker) -> str:
         """Return whose limit has been reached, as the beginning of a sentence, for `reached` or `allows no jobs`."""
@@ -159,12 +165,13 @@ def _running(viewer: AnyUser | None) -> list[QueueEntry]:
     return list(running.only(*HOLDER).order_by("dispatched_at", "id"))
 
 
-def _shares(holder: QueueEntry, entry: QueueEntry, kind: Kind) -> bool:
+def sharing(entry: QueueEntry, kind: Kind) -> int | str | None:
+    """Return what all entries have in common that share the limit of this kind with `entry`."""
     if kind == Kind.USER:
-        return holder.user_id == entry.user_id
+        return entry.user_id
     if kind == Kind.ORGANIZATION:
-        return holder.organization_id == entry.organization_id
-    return kind == Kind.TOTAL or holder.provider == entry.provider
+        return entry.organization_id
+    return entry.provider if kind == Kind.PROVIDER else None
 
 
 def _retry_sentence(entry: QueueEntry, until: datetime, now: datetime) -> str:
