@@ -64,7 +64,7 @@ def test_choices_are_kept_and_nobody_meets_a_barrier(browse: Browse, alice: User
     ApiKey.objects.create(user=alice, name="laptop")
     ApiKey.objects.update(created=datetime.fromisoformat("2026-01-31T23:30:00+00:00"))
     page = is_live(browse(alice, "/account", reduced_motion="reduce"))
-    made = page.locator("td[data-label=Made] time")
+    made = page.locator("td[data-label=Created] time")
     expect(made).to_have_text("Feb 1, 2026")
     page.get_by_label("Time zone of all pages").select_option("America/New_York")
     expect(made).to_have_text("Jan 31, 2026")

@@ -187,7 +187,7 @@ def test_a_file_is_dropped_a_dataset_uploaded_and_a_second_click_makes_no_second
     expect(chooser).to_be_focused()
     assert not DatasetUpload.objects.exists()
 
-    network.send("Network.emulateNetworkConditions", {**conditions, "uploadThroughput": -1})
+    # As slow as before: if it were let go, the rest of the cancelled one could leave with it.
     chooser.set_input_files(cats)
     expect(page.locator("#dataset-done")).to_contain_text("cats.zip 400 kB, 1 file")
     expect(page.locator("#forecast-time")).to_have_text("about 1 min")

@@ -29,6 +29,6 @@ def test_a_superuser_sees_what_goes_and_removes_a_person(browse: Browse, root: U
     keep(page, "removal-phone")
     page.get_by_role("button", name="Remove the person").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove the person").click()
-    expect(page.get_by_text(f"is called former member {alice.pk} from now on")).to_be_visible()
+    expect(page.get_by_text(f"is now called former member {alice.pk}.")).to_be_visible()
     alice.refresh_from_db()
     assert (alice.email, alice.is_active) == ("", False)
