@@ -17,7 +17,7 @@ from jobs.finding.name_index import named
 from jobs.models import Job
 
 #: Up to this many matches are found by their ids. With more, the list is walked in its order until a page is full.
-MOST_IDS = 5000
+MOST_IDS = 2000
 #: As a time in the alphabet of ULIDs; anything else is no beginning of an id.
 ID_BEGINS = re.compile("[0-7][0-9a-hjkmnp-tv-z]{0,25}")
 #: "#12": a job's number in its organization.
