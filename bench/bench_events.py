@@ -95,7 +95,7 @@ class Browser:
 
     async def _take(self, reader: asyncio.StreamReader) -> None:
         """One chunk of the response. An event counts, with its id, when all of it is there."""
-        size = int(await reader.readline(), 16)
+        size = int(await reader.readuntil(b"\r\n"), 16)
         self._rest += (await reader.readexactly(size + 2))[:-2].decode()
         now = time.monotonic()
         *blocks, self._rest = self._rest.split("\n\n")
@@ -202,7 +202,7 @@ async def measure_burst(site: Site, browsers: list[Browser], figures: Figures) -
     figures.burst_cpu_ms = 1000 * (site.cpu_seconds() - cpu)
     complete = [browser for browser in browsers if all(browser.counts[token] == 1 for token in tokens)]
     figures.burst_reached = len(complete)
-    if len(complete) == len(browsers):
+    if complete and len(complete) == len(browsers):
         figures.burst_ms = max(
             1000 * (browser.arrivals[token] - browser.sent_at[token]) for browser in complete for token in tokens
         )

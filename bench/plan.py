@@ -46,7 +46,7 @@ BENCHES = {
     "webhooks": Bench("--seconds 10"),
     "processes": Bench("--seconds 4", program("postgres")),
     "streams": Bench(missing=lambda: "a run by hand, which prints its own table: python -m bench.bench_streams"),
-    "events": Bench("--clients 500 --seconds 8"),
+    "events": Bench("--clients 200 --seconds 4"),
     "ledger": Bench("--entries 100000 --waiting 20000 --running 500", program("postgres")),
     "pages": Bench("--jobs 20000", program("postgres")),
     "million": Bench("--jobs 20000 --sample 100", program("postgres"), 200.0),
