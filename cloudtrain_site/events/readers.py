@@ -9,7 +9,7 @@ nothing is lost because of four things:
   We go on from `read_to`, which says what it got already.
 * What the table gave is not queued any more.
 
-What the relay has just read stands for the table: a thousand clients that come back soon read it not once.
+The relay keeps what it has just read: a thousand clients that come back soon are answered without the table.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ UNKNOWN = -1
 QUEUE_CHARACTERS = 256 * 1024
 #: With the library's 10, each burst has every stream read the table, one after the other.
 views.MAX_PENDING = 500
-#: What is kept of the newest events, so that who comes back within seconds need not read the table.
+#: How many of the newest events are kept, and of what length: a client that comes back within seconds reads no table.
 RECENT_EVENTS, RECENT_CHARACTERS = 1000, 256 * 1024
 
 #: By the name of their channel.

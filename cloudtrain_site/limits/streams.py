@@ -54,8 +54,9 @@ _process = secrets.token_hex(4)
 _group = _process
 _shared_file: int | None = None
 _numbers = count(1)
-#: Held while places are counted: streams are admitted in many threads, and end in the event loop.
-_counting = threading.Lock()
+#: Held while places are counted: streams are admitted in many threads, and end in the event loop. Reentrant, since
+#: Python's collector may end a forgotten stream at any moment, also within the count.
+_counting = threading.RLock()
 
 
 def _begin() -> None:

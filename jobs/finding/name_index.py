@@ -16,8 +16,8 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from cloudtrain_site.database.online_indexes import create_online
 
 PART = 3
-#: PostgreSQL gathers all matches before it returns the first: of a text that so many names of a random part of the
-#: table contain, in all it is about 10,000, it is not asked. That part is 0.2 % of the table's pages.
+#: PostgreSQL gathers all matches before it returns the first. So a random 0.2 % of the table's pages is read before: if
+#: so many names there contain the text, some 10,000 of all do, and the index is not asked.
 FREQUENT = 20
 _SAMPLED = "SELECT count(*) FROM jobs_job TABLESAMPLE SYSTEM (0.2) WHERE position(%s IN name_key) > 0"
 
@@ -37,24 +37,18 @@ _SQLITE_UNDONE = (
     "DROP TABLE IF EXISTS jobs_jobname",
 )
 _FUNCTION = (
-    "CREATE OR REPLACE FUNCTION job_name_parts(name text) RETURNS text[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE "
-    "AS $$ SELECT array_agg(DISTINCT substr(name, place, 3)) FROM generate_series(1, length(name) - 2) AS place $$"
+    "CREATE OR REPLACE FUNCTION {0}(name text) RETURNS text[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE "
+    "AS $$ SELECT array_agg(DISTINCT substr(name, place, {1})) FROM generate_series(1, length(name) - {2}) AS place $$"
 )
-_INDEX = "CREATE INDEX CONCURRENTLY job_by_name_part ON jobs_job USING gin (job_name_parts(name_key))"
-_POSTGRESQL_UNDONE = ("DROP INDEX IF EXISTS job_by_name_part", "DROP FUNCTION IF EXISTS job_name_parts(text)")
+_INDEX = "CREATE INDEX CONCURRENTLY {0} ON jobs_job USING gin ({1}(name_key))"
 
-#: Texts of two characters begin a part, or end a name. The table has no rows of its own: it shows the index's parts.
+#: A text of two characters begins a part, or ends a name. The table has no rows of its own: it shows the index's parts.
+#: Django doesn't know the index of endings, and drops it when it rebuilds the table of jobs.
 _SQLITE_PAIRS = (
     "CREATE VIRTUAL TABLE jobs_jobnamepart USING fts5vocab(jobs_jobname, row)",
     "CREATE INDEX job_by_name_end ON jobs_job (substr(name_key, -2))",
 )
 _SQLITE_PAIRS_UNDONE = ("DROP INDEX IF EXISTS job_by_name_end", "DROP TABLE IF EXISTS jobs_jobnamepart")
-_PAIRS_FUNCTION = (
-    "CREATE OR REPLACE FUNCTION job_name_pairs(name text) RETURNS text[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE "
-    "AS $$ SELECT array_agg(DISTINCT substr(name, place, 2)) FROM generate_series(1, length(name) - 1) AS place $$"
-)
-_PAIRS_INDEX = "CREATE INDEX CONCURRENTLY job_by_name_pair ON jobs_job USING gin (job_name_pairs(name_key))"
-_PAIRS_UNDONE = ("DROP INDEX IF EXISTS job_by_name_pair", "DROP FUNCTION IF EXISTS job_name_pairs(text)")
 
 _MATCHES = "SELECT job_id FROM jobs_jobname WHERE jobs_jobname MATCH %s AND instr(name, %s) LIMIT %s"
 _PARTS_FROM = "SELECT term FROM jobs_jobnamepart WHERE term >= %s AND term < %s"
@@ -66,34 +60,40 @@ _LAST_CHARACTER = chr(0x10FFFF)
 
 def install(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Create the index. For a migration that is not atomic."""
-    if schema_editor.connection.vendor == "sqlite":
-        # As a whole: a job that an older version adds between the names and the triggers would never be found, and what
-        # a kill leaves of it would have to be dropped by hand.
-        with transaction.atomic(using=schema_editor.connection.alias):
-            _execute(schema_editor, _SQLITE)
-    else:
-        schema_editor.execute(_FUNCTION, None)
-        create_online(schema_editor, "job_by_name_part", _INDEX)
+    _create(schema_editor, _SQLITE, "job_name_parts", "job_by_name_part", PART)
 
 
 def uninstall(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Drop it. To migrate backwards."""
-    _execute(schema_editor, _SQLITE_UNDONE if schema_editor.connection.vendor == "sqlite" else _POSTGRESQL_UNDONE)
+    _drop(schema_editor, _SQLITE_UNDONE, "job_name_parts", "job_by_name_part")
 
 
 def install_pairs(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Create what finds texts of two characters. For a migration that is not atomic."""
-    if schema_editor.connection.vendor == "sqlite":
-        with transaction.atomic(using=schema_editor.connection.alias):
-            _execute(schema_editor, _SQLITE_PAIRS)
-    else:
-        schema_editor.execute(_PAIRS_FUNCTION, None)
-        create_online(schema_editor, "job_by_name_pair", _PAIRS_INDEX)
+    _create(schema_editor, _SQLITE_PAIRS, "job_name_pairs", "job_by_name_pair", PART - 1)
 
 
 def uninstall_pairs(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Drop it. To migrate backwards."""
-    _execute(schema_editor, _SQLITE_PAIRS_UNDONE if schema_editor.connection.vendor == "sqlite" else _PAIRS_UNDONE)
+    _drop(schema_editor, _SQLITE_PAIRS_UNDONE, "job_name_pairs", "job_by_name_pair")
+
+
+def _create(
+    schema_editor: BaseDatabaseSchemaEditor, on_sqlite: Sequence[str], function: str, index: str, size: int
+) -> None:
+    if schema_editor.connection.vendor == "sqlite":
+        # As a whole: a job that an older version adds between the names and the triggers would never be found, and what
+        # a kill leaves of it would have to be dropped by hand.
+        with transaction.atomic(using=schema_editor.connection.alias):
+            _execute(schema_editor, on_sqlite)
+    else:
+        schema_editor.execute(_FUNCTION.format(function, size, size - 1), None)
+        create_online(schema_editor, index, _INDEX.format(index, function))
+
+
+def _drop(schema_editor: BaseDatabaseSchemaEditor, on_sqlite: Sequence[str], function: str, index: str) -> None:
+    on_postgresql = (f"DROP INDEX IF EXISTS {index}", f"DROP FUNCTION IF EXISTS {function}(text)")
+    _execute(schema_editor, on_sqlite if schema_editor.connection.vendor == "sqlite" else on_postgresql)
 
 
 def _execute(schema_editor: BaseDatabaseSchemaEditor, statements: Sequence[str]) -> None:

@@ -7,9 +7,10 @@ from jobs.models.config import TrainingConfig
 from jobs.models.curves import KeptCurves
 from jobs.models.dataset import DatasetCopy, DatasetUpload
 from jobs.models.day_figures import ChangedDay, DayFigures
+from jobs.models.history import JobEvent, record_in_history
 from jobs.models.idempotency_key import IdempotencyKey
 from jobs.models.invitation import Invitation
-from jobs.models.job import Job, JobEvent, JobQuerySet, record_in_history
+from jobs.models.job import Job, JobQuerySet
 from jobs.models.ledger import DatedPrice, DayCost, JobAccount, LedgerEntry
 from jobs.models.log_piece import LogPiece
 from jobs.models.organization import Membership, Organization

@@ -1,4 +1,4 @@
-"""A job, and its history."""
+"""A job."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from django.utils import timezone
 
 from cloudtrain_site.conf.public_address import full_link
 from cloudtrain_site.database.beginnings import beginning, beginning_of
-from cloudtrain_site.database.unit_of_work import insert_at_commit
 from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.notices.outbox import Audience, store
-from cloudtrain_site.states import Actor, Change, Source, Stateful
+from cloudtrain_site.states import Actor, Change, Stateful
 from jobs import signals
 from jobs.channels import organization_channel
 from jobs.failures.cause import MAX_LINE_CHARACTERS, line_of
 from jobs.identifiers import new_job_id
 from jobs.models.dataset import DatasetUpload
 from jobs.models.fields import NameKeyField
+from jobs.models.history import record_in_history
 from jobs.models.lineage import Lineage
 from jobs.models.organization import Organization
 from jobs.statuses import ACTIVE, ALLOWED, AT_PROVIDER, TERMINAL, FuseAction, JobStatus
@@ -364,46 +364,3 @@ class Job(Lineage, Stateful):
     def announce(self, change: Change) -> None:
         """Send `job_status_changed` to the rooms above. A receiver that fails is logged, and keeps it from no other."""
         signals.job_status_changed.send_robust(sender=Job, job=self, change=change)
-
-
-class JobEvent(models.Model):
-    """One line of a job's history: a change of the job, its queue entry or its approval request."""
-
-    job = models.ForeignKey(Job, models.CASCADE, related_name="events")
-    subject = models.CharField(max_length=20)
-    old = models.CharField(max_length=20, blank=True)
-    new = models.CharField(max_length=20)
-    actor = models.CharField(max_length=150)
-    actor_user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
-    source = models.CharField(max_length=20, choices=Source.choices)
-    reason = models.TextField(blank=True)
-    correlation_id = models.CharField(max_length=128, db_index=True)
-    at = models.DateTimeField()
-
-    class Meta:
-        ordering = ["id"]
-        indexes = [
-            # GET /api/cloud/jobs/{job_id}/events: one job's history, oldest first.
-            models.Index(fields=["job", "id"], name="event_by_job"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.subject}: {self.old or 'new'} -> {self.new} by {self.actor}"
-
-
-def record_in_history(job: Job, change: Change) -> None:
-    """Write `change`, of whatever subject, into the history of `job`."""
-    insert_at_commit(
-        JobEvent(
-            job_id=job.pk,
-            subject=change.subject,
-            old=change.old,
-            new=change.new,
-            actor=change.actor.name,
-            actor_user_id=change.actor.user_id,
-            source=change.source,
-            reason=change.reason,
-            correlation_id=change.correlation_id,
-            at=change.at,
-        )
-    )

@@ -44,7 +44,7 @@ def remove_old(before: datetime, until: float) -> int:
     than jobs are kept. So does one whose cost is not settled.
     """
     removed, failing = 0, set[str]()
-    # Those that are in lists come first: one whose files can't ever be removed must not keep them from their turn.
+    # Jobs in lists come first: a deleted job whose files can never be removed must not keep them waiting.
     for is_deleted in (False, True):
         due, last = _due(before).filter(deleted_at__isnull=not is_deleted), ""
         while time.monotonic() < until and (ids := list(due.filter(pk__gt=last).values_list("pk", flat=True)[:BATCH])):
