@@ -10,6 +10,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
 from cloudtrain_site.database.beginnings import beginning
@@ -193,8 +194,11 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
 class QueueStateAdmin(SuperuserAdmin[QueueState]):
     """The limits, which apply from the next pass on."""
 
-    list_display = ("__str__", *operations.GENERAL)
     fields = operations.GENERAL
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Lead to the one row."""
+        return redirect("admin:queueing_queuestate_change", 1)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Refuse it: there is exactly one row."""

@@ -34,7 +34,7 @@ class LedgerEntryAdmin(OfJobAdmin[LedgerEntry]):
     """Every amount that was reserved, spent or corrected, the newest first."""
 
     list_display = (
-        *("id", "at", "kind", "amount", "organization", "user", "provider", "hardware", "job_id", "day"),
+        *("id", "at", "kind", "amount", "organization", "user", "provider", "hardware", "job_id"),
         *("by", "reason"),
     )
     list_filter = ("kind", DayFilter, ProviderFilter, "organization")

@@ -64,16 +64,7 @@ class JobEventInline(admin.TabularInline[JobEvent, Job]):
 class JobAdmin(OfJobAdmin[Job]):
     """Every job, found by id, name, external id or correlation id."""
 
-    list_display = (
-        "config_name",
-        "id",
-        "organization",
-        "submitted_by",
-        "provider",
-        "status",
-        "shown_progress",
-        "created_at",
-    )
+    list_display = ("config_name", "organization", "submitted_by", "provider", "status", "shown_progress", "created_at")
     list_filter = ("status", ProviderFilter, "organization")
     list_select_related = ("organization", "submitted_by")
     search_fields = ("name_key",)
@@ -177,6 +168,7 @@ class PlainUserAdmin(DeactivatesUsers, RecordsEdits[User], PlainNamesAdmin[User]
     search_fields = ("username__folded", "first_name__folded", "last_name__folded", "email__folded")
     readonly_fields = ("last_login", "date_joined")
     filter_horizontal = ()  # Django's two lists can't be read in the dark, nor by a screen reader
+    list_display = ("username", "email", "is_active", "is_staff")
     LIMIT_COLUMNS = ("open_jobs", "kept_uploads", "kept_bytes", "streams", "refused")
     streams_of: Counter[int] = Counter()
 

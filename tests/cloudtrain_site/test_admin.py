@@ -38,7 +38,7 @@ def test_every_link_of_a_list_leads_somewhere(as_root: Client, make_job: Callabl
     make_job()
     make_runs("ok", "failed")
     address = f"/admin/{name}/"
-    first = as_root.get(address)
+    first = as_root.get(address, follow=True)
     assert first.status_code == 200
     links = {unescape(link) for link in findall(r'href="([^"#]+)"', first.content.decode())}
     links = {address + link if link.startswith("?") else link for link in links if link.startswith(("?", address))}

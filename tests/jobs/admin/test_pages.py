@@ -114,7 +114,7 @@ def test_a_key_is_made_and_shown_once(as_root: Client, alice: User) -> None:
     "model", ["jobs_organization", "jobs_providerconfig", "queueing_queuestate", "approvals_approvalrule"]
 )
 def test_every_page_of_the_admin_opens_for_a_superuser(as_root: Client, model: str) -> None:
-    assert as_root.get(reverse(f"admin:{model}_changelist")).status_code == 200
+    assert as_root.get(reverse(f"admin:{model}_changelist"), follow=True).status_code == 200
 
 
 def test_the_admins_door_is_the_sites(client: Client, bob: User) -> None:
