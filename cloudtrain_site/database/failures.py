@@ -71,6 +71,9 @@ _BY_SQLSTATE = {
     "57P03": AWAY,  # starts up
     "58030": NOT_WRITABLE,  # input or output error
 }
+#: Of "0A000", not supported: an upgrade has changed a column under a statement that this connection keeps, and the next
+#: transaction does without that.
+CHANGED_RESULT = "cached plan must not change result type"
 #: Django raises these while it handles the database's error; a mistake of ours, made there, is to show as one.
 _RAISED_DURING = (Error, UpdateError, SessionInterrupted)
 #: Django's words after a connection was lost within a transaction, when the code there goes on.
@@ -110,6 +113,8 @@ def _failure_of_postgresql(error: BaseException) -> Failure | None:
     psycopg = sys.modules.get("psycopg")  # 9 MB, which SQLite doesn't need
     if psycopg is None or not isinstance(error, psycopg.Error):
         return None
+    if error.sqlstate == "0A000" and CHANGED_RESULT in str(error):
+        return BUSY
     if error.sqlstate is not None:
         return _BY_SQLSTATE.get(error.sqlstate) or _BY_SQLSTATE.get(error.sqlstate[:2])
     # The server has said nothing: the connection broke, or could not be made.

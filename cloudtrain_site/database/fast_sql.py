@@ -48,6 +48,15 @@ UNQUOTED = {int, float, bool, Decimal, date, datetime, type(None)}
 REPEATED = (models.DateField, models.DateTimeField)
 
 
+def executed(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]) -> Any:
+    """Execute a statement whose text is the same each time. Returns the cursor, whose rows must be read at once."""
+    if connection.vendor == "postgresql":
+        return connection.execute_kept(sql, params)  # type: ignore[attr-defined]  # of our own backend
+    cursor = connection.cursor()
+    cursor.execute(sql, params)
+    return cursor
+
+
 def update_if(model: Model, read: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
     """Write `values`, by field, into the row of `model` whose fields equal `read`, which must identify one row.
 
@@ -63,9 +72,7 @@ def update_if(model: Model, read: Mapping[str, Any], values: Mapping[str, Any]) 
         for part in (values, not_null)
         for name, value in part.items()
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(statement, params)
-        return bool(cursor.rowcount)
+    return bool(executed(connection, statement, params).rowcount)
 
 
 def insert_one(row: models.Model) -> None:
@@ -73,10 +80,10 @@ def insert_one(row: models.Model) -> None:
     model, connection = type(row), _connection()
     values = [value for column in _columns(connection.vendor, model) for value in _values([row], column, connection)]
     generated = _generated(model)
-    with connection.cursor() as cursor:
-        cursor.execute(_insert_statement(connection.vendor, model) + _returning(connection.vendor, model), values)
-        for field, value in zip(generated, cursor.fetchone() if generated else (), strict=True):
-            setattr(row, field.attname, field.to_python(value))
+    statement = _insert_statement(connection.vendor, model) + _returning(connection.vendor, model)
+    cursor = executed(connection, statement, values)
+    for field, value in zip(generated, cursor.fetchone() if generated else (), strict=True):
+        setattr(row, field.attname, field.to_python(value))
     row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
 
 
@@ -140,15 +147,15 @@ def update_rows(rows: Sequence[models.Model], names: Sequence[str], among: Mappi
 def _insert_with(rows: Sequence[Any], model: Model, ending: str) -> None:
     connection = _connection()
     columns = [_values(rows, column, connection) for column in _columns(connection.vendor, model)]
-    with connection.cursor() as cursor:
-        if connection.vendor != "postgresql":
+    if connection.vendor != "postgresql":
+        with connection.cursor() as cursor:
             values = list(zip(*columns, strict=True))
             cursor.executemany(_insert_statement(connection.vendor, model) + ending, values)
-        elif len(rows) == 1:
-            cursor.execute(_insert_statement(connection.vendor, model) + ending, [value for [value] in columns])
-        else:
-            # An array a column: the server reads a statement of thousands of values for longer than it inserts them.
-            cursor.execute(_insert_of_arrays(model) + ending, [_array(column) for column in columns])
+    elif len(rows) == 1:
+        executed(connection, _insert_statement(connection.vendor, model) + ending, [value for [value] in columns])
+    else:
+        # An array a column: the server reads a statement of thousands of values for longer than it inserts them.
+        executed(connection, _insert_of_arrays(model) + ending, [_array(column) for column in columns])
 
 
 def _array(values: list[Any]) -> Any:

@@ -15,6 +15,8 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count, QuerySet, Value
 
+from cloudtrain_site.database.fast_sql import executed
+
 Row = TypeVar("Row")
 Argument = int | str | datetime | None
 
@@ -69,11 +71,8 @@ class Prepared(Generic[Row]):
         if assembled is None:
             assembled = self._assembled[shape] = self._assemble(arguments, connection)
         values = [_stored(argument, connection) for argument in arguments]
-        with connection.cursor() as cursor:
-            cursor.execute(
-                assembled.sql, tuple(own if number is None else values[number] for number, own in assembled.params)
-            )
-            rows = cursor.fetchall()
+        params = tuple(own if number is None else values[number] for number, own in assembled.params)
+        rows = executed(connection, assembled.sql, params).fetchall()
         return list(_objects_of(assembled, rows)) if rows else []
 
     def first(self, *arguments: Argument) -> Row | None:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django_eventstream.models import Event as EventRow
 from django_eventstream.models import EventCounter
 
-from cloudtrain_site.database.fast_sql import insert
+from cloudtrain_site.database.fast_sql import executed, insert
 from cloudtrain_site.database.unit_of_work import at_end_of_unit
 
 COUNTER = "cloudtrain"
@@ -92,10 +92,6 @@ def _advance(count: int) -> int | None:
     updated = connection.ops.adapt_datetimefield_value(timezone.now())
     # PostgreSQL sends the notice at the commit. A statement of its own would hold the counter for a round trip longer.
     notice = f", pg_notify('{NOTIFY_CHANNEL}', '')" if connection.vendor == "postgresql" else ""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {table} SET value = value + %s, updated = %s WHERE name = %s RETURNING value{notice}",  # noqa: S608
-            [count, updated, COUNTER],
-        )
-        found = cursor.fetchall()
+    statement = f"UPDATE {table} SET value = value + %s, updated = %s WHERE name = %s RETURNING value{notice}"  # noqa: S608
+    found = executed(connection, statement, [count, updated, COUNTER]).fetchall()
     return found[0][0] if found else None

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from django.db import connection
 
-from cloudtrain_site.database.fast_sql import update_if
+from cloudtrain_site.database.fast_sql import executed, update_if
 from cloudtrain_site.database.unit_of_work import at_end_of_unit
 from jobs.models import Job
 
@@ -40,6 +40,4 @@ def _number(jobs: Iterable[Job]) -> None:
 
 
 def _count(organization: int, jobs: int) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(COUNT, [organization, jobs])
-        return int(cursor.fetchone()[0])
+    return int(executed(connection, COUNT, [organization, jobs]).fetchone()[0])

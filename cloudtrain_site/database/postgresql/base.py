@@ -11,12 +11,15 @@ import logging
 import select
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from django.db.backends.postgresql import base
 from psycopg import OperationalError
 from psycopg_pool import ConnectionPool, PoolTimeout
+
+from cloudtrain_site.database.postgresql import kept_statements
 
 #: A request waits for as long while all connections are busy, as in a burst of a thousand browsers.
 BUSY_SECONDS = 20.0
@@ -102,6 +105,17 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 outage.end()
                 return connection
             self._replace_all(connection)
+
+    def execute_kept(self, sql: str, params: Sequence[Any]) -> Any:
+        """Execute a statement whose text is the same each time. Returns a cursor, whose rows must be read at once."""
+        if self.queries_logged or self.execute_wrappers:
+            cursor = self.cursor()
+            cursor.execute(sql, params)
+            return cursor
+        self.ensure_connection()
+        self.validate_no_broken_transaction()
+        with self.wrap_database_errors:
+            return kept_statements.execute(self.connection, sql, params)
 
     def _replace_all(self, dead: Any) -> None:
         """Give back a dead connection and replace the idle ones: what has cut one has mostly cut all."""
