@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from cloudtrain_site.audit.models import AuditRecord, AuditSource
 from cloudtrain_site.audit.queries import AuditFilter, actions_in, page_of
 
 MAX_VALUE_CHARS = 200
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 SOURCES = {**dict(AuditSource.choices), AuditSource.PAGE: "pages"}
 _DATE = forms.DateInput(attrs={"type": "date", "class": "input"})
 
@@ -120,5 +122,7 @@ def _shown(values: dict[str, Any], name: str) -> str:
     value = values[name]
     if value in (None, "", [], {}):
         return "none"
+    if isinstance(value, str) and MOMENT.fullmatch(value):
+        return f"{datetime.fromisoformat(value).astimezone(UTC):%-d %b %Y, %H:%M} UTC"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}…"

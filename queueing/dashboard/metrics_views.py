@@ -52,7 +52,11 @@ def _tiles(figures: dict[str, Any]) -> list[dict[str, str]]:
     )
     return [
         {"label": "Jobs", "figure": f"{figures['job_count']:,}"},
-        {"label": "Success rate", "figure": "" if rate is None else f"{rate:.0%}", "note": "of completed and failed"},
+        {
+            "label": "Success rate",
+            "figure": "" if rate is None else f"{rate * 100:.0f} %",
+            "note": "of completed and failed",
+        },
         {"label": "Average duration", "figure": "" if took is None else rough_duration(took)},
         {
             "label": "Average wait",

@@ -39,8 +39,8 @@ def test_it_shows_what_the_api_says_and_a_stranger_nothing(make_job: MakeJob, al
     make_job(status="completed")
     make_job(status="failed", completed_at=timezone.now() - timedelta(days=20))
     month, week = get(alice), get(alice, "/metrics?days=7")
-    assert jobs_on(month) == 2 and "50%" in month
-    assert jobs_on(week) == 1 and "100%" in week
+    assert jobs_on(month) == 2 and "50 %" in month
+    assert jobs_on(week) == 1 and "100 %" in week
     assert jobs_on(get(charlie)) == 0
     assert "No jobs in the last 30 days" in get(charlie)
 

@@ -85,6 +85,8 @@ function cell(row, text, tag = "td") {
   const element = document.createElement(tag);
   element.textContent = text;
   if (tag === "th") element.scope = "row";
+  // The style sheet lays rows out as a grid on a phone, which would end the table for a screen reader.
+  element.role = tag === "th" ? "rowheader" : "cell";
   row.append(element);
   return element;
 }
@@ -95,7 +97,7 @@ function under(text) {
 
 function writeSummary(figures, { series, gaps }) {
   const rows = figures.map((name) => {
-    const row = document.createElement("tr");
+    const row = Object.assign(document.createElement("tr"), { role: "row" });
     const title = cell(row, nameOf(name), "th");
     if (gaps[name]) title.append(under(gapText(gaps[name])));
     const values = series[name] ?? [];
