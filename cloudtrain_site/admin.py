@@ -18,8 +18,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django_q import admin as _queue_admin  # noqa: F401 - registers what is changed below
-from django_q.models import OrmQ
+from django_q.admin import QueueAdmin
 
 from cloudtrain_site.audit.models import AuditRecord
 from cloudtrain_site.database.bounded_pages import BoundedPaginator
@@ -28,7 +27,7 @@ from cloudtrain_site.models import Loop, LoopRun
 M = TypeVar("M", bound=Model)
 
 # A task is in the queue for milliseconds: between Django's two counts it comes or goes, and the list's script fails.
-admin.site.get_model_admin(OrmQ).show_full_result_count = False
+QueueAdmin.show_full_result_count = False
 
 # Addresses are confirmed by who reads their mail, sessions are ended and second factors kept on the account page, and
 # links to an identity provider are made by signing in there: the library's pages would let an admin forge each by hand.
