@@ -11,7 +11,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from approvals.approved_terms import digest_of_terms, possible_terms, still_covers, stored_job, stored_terms
+from approvals.approved_terms import digest_of_terms, possible_terms, still_covers, stored_job, stored_terms, terms_of
 from approvals.models import ApprovalRequest, Requirement
 from approvals.notifications import store_reviewer_notices
 from approvals.requirements import are_among, attach, copies, joined, lowest_limit, requirements_of, shortest_life
@@ -28,8 +28,12 @@ logger = logging.getLogger("simpletuner.cloud.approvals")
 
 
 def create_request(job: Job, holds: Sequence[Hold], *, actor: Actor, source: str) -> ApprovalRequest:
-    """Create the request of a held job, in the transaction that holds it. `warn_of_reviewers` comes after that."""
-    return _create(job, requirements_of(holds), reason=joined_reasons(holds), actor=actor, source=source)
+    """Create the request of a job that is held as it is created, in that transaction. `warn_of_reviewers` comes after.
+
+    The job is as `lifecycle.create` returns it.
+    """
+    required = requirements_of(holds)
+    return _create(job, terms_of(job), required, reason=joined_reasons(holds), actor=actor, source=source)
 
 
 def renew_request(void: ApprovalRequest, job: Job, *, reason: str, actor: Actor, source: str) -> ApprovalRequest:
@@ -39,7 +43,7 @@ def renew_request(void: ApprovalRequest, job: Job, *, reason: str, actor: Actor,
     nobody has decided about that.
     """
     required = joined(requirements_of(holds_now(job)), copies(void.requirements.all(), with_approvals=False))
-    request = _create(job, required, reason=reason, actor=actor, source=source)
+    request = _create(job, stored_terms(job), required, reason=reason, actor=actor, source=source)
     warn_of_reviewers(request)
     return request
 
@@ -57,13 +61,15 @@ def create_raise(
 ) -> ApprovalRequest:
     """Create a request to let a running job cost `amount` US dollars, decided by those who decided about `approved`."""
     required = copies(approved.requirements.all(), with_approvals=False)
-    request = _create(job, required, reason=reason, actor=actor, source=source, raise_to=amount)
+    terms = stored_terms(job)
+    request = _create(job, terms, required, reason=reason, actor=actor, source=source, raise_to=amount)
     warn_of_reviewers(request)
     return request
 
 
 def _create(
     job: Job,
+    terms: dict[str, Any],
     required: Sequence[Requirement],
     *,
     reason: str,
@@ -78,7 +84,7 @@ def _create(
         amounts = {"raise_to_usd": raise_to}
     request = _build_request(
         job,
-        stored_terms(job),
+        terms,
         now,
         expires_at=now + shortest_life(required),
         rule_name=name,

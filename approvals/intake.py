@@ -16,7 +16,7 @@ from rest_framework.exceptions import ValidationError
 from approvals.creation import create_request, reuse_approval, warn_of_reviewers
 from approvals.models import ApprovalRequest
 from approvals.reviewers import request_warnings
-from approvals.rules.evaluation import Facts, Hold, all_holds
+from approvals.rules.evaluation import Hold, all_holds
 from approvals.rules.facts import facts_about, rules_in_force
 from approvals.statuses import RequestStatus
 from cloudtrain_site.database.batches import delete_in_batches
@@ -138,8 +138,7 @@ def _store(submission_request: SubmissionRequest) -> Outcome:
     expected = estimate(submission_request)
     with unit_of_work():
         role = lock_submitter(submission_request.user, submission_request.organization)
-        facts = _facts(submission_request, expected, role)
-        holds = _holds_on(submission_request, facts)
+        holds = _holds_on(submission_request, expected, role)
         job = lifecycle.create(
             _limited(submission_request.submission, holds),
             organization=submission_request.organization,
@@ -163,7 +162,7 @@ def _store(submission_request: SubmissionRequest) -> Outcome:
             else None
         )
         held = bool(holds) and reused is None
-        entry = claims.enqueue(job, role=facts.role, held=held, actor=actor, source=submission_request.source)
+        entry = claims.enqueue(job, role=role, held=held, actor=actor, source=submission_request.source)
         request = create_request(job, holds, actor=actor, source=submission_request.source) if held else reused
         passes.request_pass()
     _log(job, request)
@@ -236,7 +235,7 @@ def forecast(submission_request: SubmissionRequest) -> Forecast:
     """Return the outcome that the submission would have now, or raise `submit`'s ValidationError. Stores nothing."""
     submission_request = _with_checked_profile(submission_request)
     organization, expected = submission_request.organization, estimate(submission_request)
-    holds = _holds_on(submission_request, _facts(submission_request, expected))
+    holds = _holds_on(submission_request, expected)
     limited = _limited(submission_request.submission, holds)
     refusal = _refusal_by_limit(submission_request.user)
     return Forecast(
@@ -295,10 +294,9 @@ def estimate(submission_request: SubmissionRequest) -> Estimate:
     return estimates.estimate(config, submission.config, submission.hardware_profile, submission.dataloader_config)
 
 
-def _facts(submission_request: SubmissionRequest, expected: Estimate, role: Role | None = None) -> Facts:
-    organization = submission_request.organization
-    return facts_about(submission_request.user, organization, submission_request.submission, expected, role=role)
-
-
-def _holds_on(submission_request: SubmissionRequest, facts: Facts) -> list[Hold]:
-    return all_holds(rules_in_force(submission_request.organization), facts)
+def _holds_on(submission_request: SubmissionRequest, expected: Estimate, role: Role | None = None) -> list[Hold]:
+    user, organization = submission_request.user, submission_request.organization
+    rules = rules_in_force(organization)
+    return all_holds(
+        rules, facts_about(user, organization, submission_request.submission, expected, rules=rules, role=role)
+    )

@@ -20,7 +20,7 @@ from jobs.configs.submission import Submission
 from jobs.datasets.store import upload_in
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.organizations.settings import hardware_for, provider_for
-from jobs.permissions import belongs_to_several, choose_organization
+from jobs.permissions import choose_organization, default_organization
 from jobs.providers import UnknownProviderError, get_provider, names
 from jobs.providers.inspection import findings_on, objection_to_dataset, objections_to, remarks_on
 from jobs.providers.settings import default_hardware
@@ -42,9 +42,10 @@ def read_submission(
     """
     origin = origin_in(user, body)
     in_organization = origin.parent.organization.name if origin.parent and origin.parent.organization else ""
-    organization = choose_organization(user, in_organization or body["organization"])
+    name = in_organization or body["organization"]
+    organization, is_guess = (choose_organization(user, name), False) if name else default_organization(user)
     provider = _provider(organization, provider)
-    config, dataloader, name = _config_of(user, organization, body)
+    config, dataloader, config_name = _config_of(user, organization, body)
     columns = {"config": config, "dataloader_config": body.get("dataloader_config", dataloader)}
     columns = with_parents_secrets(user, origin, {**columns, "webhook_url": body["webhook_url"]})
     columns["config"] = with_parents_checkpoint(origin, provider, columns["config"])
@@ -53,7 +54,7 @@ def read_submission(
     submission = Submission(
         **columns,
         provider=provider,
-        config_name=name,
+        config_name=config_name,
         hardware_profile=_hardware(
             provider, provider_config, hardware_for(organization, provider, body["hardware_profile"])
         ),
@@ -69,7 +70,10 @@ def read_submission(
         submission=submission,
         source=source,
         idempotency_key=idempotency_key or body["idempotency_key"],
-        warnings=tuple(_warnings(user, organization, body, submission, provider_config)),
+        warnings=(
+            *([f"No organization named. Using {organization.name}."] if is_guess and not body["parent"] else ()),
+            *_warnings(submission, provider_config),
+        ),
         origin=origin,
         provider_config=provider_config,
         findings=tuple(findings_on(provider, columns["config"], columns["dataloader_config"])),
@@ -198,18 +202,9 @@ def _check_config(provider: str, config: dict[str, Any], dataloader: list[Any]) 
         raise ValidationError({"config": objections})
 
 
-def _warnings(
-    user: User,
-    organization: Organization,
-    body: dict[str, Any],
-    submission: Submission,
-    provider_config: ProviderConfig,
-) -> list[str]:
-    warnings = []
-    if not (body["organization"] or body["parent"]) and belongs_to_several(user):
-        warnings.append(f"No organization named. Using {organization.name}.")
+def _warnings(submission: Submission, provider_config: ProviderConfig) -> list[str]:
     obstacles = obstacles_at(submission.provider, provider_config)
-    return [*warnings, *_uncallable(submission), *obstacles, *remarks_on(submission.provider, submission.config)]
+    return [*_uncallable(submission), *obstacles, *remarks_on(submission.provider, submission.config)]
 
 
 def _uncallable(submission: Submission) -> list[str]:

@@ -24,7 +24,6 @@ from jobs.configs.submission import Submission
 from jobs.costs import ledger
 from jobs.failures.cause import line_of
 from jobs.identifiers import new_job_id, new_marker
-from jobs.limits import check_open_jobs
 from jobs.models import DatasetUpload, Job, LogPiece, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.publishing import publish_progress, publish_waiting
@@ -50,6 +49,8 @@ logger = logging.getLogger("simpletuner.cloud.jobs")
 #: A job counts as queued this long before its provider's answer at most: copies made by later attempts to submit it are
 #: recognized by that time.
 LATE_ANSWER = timedelta(minutes=1)
+#: What the database may write in another way than it was submitted in, and an approval goes by.
+REWRITTEN = ("config", "dataloader_config", "estimated_cost_usd")
 
 
 def create(
@@ -66,8 +67,8 @@ def create(
     """Store a new job, with its history and its event. It waits; nothing is started here.
 
     `estimated_cost` and `lowest_cost` are the ends of the estimate in US dollars. The caller's transaction holds
-    `permissions.lock_submitter`, so that the user's open jobs are counted by one at a time, and ends with an error.
-    Raises LimitReachedError when `user` may have no further open job.
+    `permissions.lock_submitter`, which has checked the number of the user's open jobs, and ends with an error. The job
+    has its config and estimate as the database has them: it may write a number another way than the client did.
     """
     job = Job(
         organization=organization,
@@ -88,9 +89,8 @@ def create(
     actor = Actor.of(user)
     change = Change.of(job, "", JobStatus.PENDING, actor=actor, source=source, reason=origin.reason, at=job.created_at)
     with joined_unit():
-        check_open_jobs(user)
         _mark_dataset_used(submission.dataset)
-        insert_one(job)
+        insert_one(job, reading=REWRITTEN)
         number_at_commit(job)
         put_on_new_job(job, submission.tags)
         job.record(change)

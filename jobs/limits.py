@@ -10,7 +10,6 @@ from django.db import connection
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
-from cloudtrain_site.database.prepared import Prepared, counted
 from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.limits.streams import open_by_user
@@ -29,18 +28,20 @@ def lock_person(user: User) -> None:
         User.objects.select_for_update(no_key=True).filter(pk=user.pk).values_list("pk").first()
 
 
-#: With the condition of its index.
-_OPEN_JOBS = Prepared(lambda user: counted(Job.objects.filter(submitted_by=user, completed_at=None)))
-
-
-def open_jobs_of(user: User) -> int:
-    return _OPEN_JOBS(user.pk)[0]
+def open_jobs(user: int | OuterRef) -> Coalesce:
+    """Return the number of somebody's open jobs, as a part of a query. It has the condition of its index."""
+    return _figure(Job.objects.filter(submitted_by=user, completed_at=None), "submitted_by", Count("pk"))
 
 
 def check_open_jobs(user: User) -> None:
     """Raise LimitReachedError for a person who may have no further open job."""
+    check_number_of_jobs(user, Job.objects.filter(submitted_by=user, completed_at=None).count())
+
+
+def check_number_of_jobs(user: User, number: int) -> None:
+    """Raise LimitReachedError when `number` open jobs are as many as the user may have."""
     allowed = config_in_force().limits.open_jobs
-    if open_jobs_of(user) >= allowed:
+    if number >= allowed:
         jobs = "1 open job" if allowed == 1 else f"{allowed} open jobs"
         detail = f"You have {jobs}, the maximum per user. Cancel some, or wait until one ends."
         raise LimitReachedError("open_jobs", user.pk, detail, wait=RETRY_AFTER_SECONDS)
@@ -67,10 +68,9 @@ def check_uploads(user: User, size: int = 0) -> None:
 
 def with_counts(users: QuerySet[User]) -> QuerySet[User]:
     """Return the users with `open_jobs`, `kept_uploads` and `kept_bytes` of each."""
-    jobs = Job.objects.filter(submitted_by=OuterRef("pk"), completed_at=None)
     kept = DatasetUpload.objects.filter(uploaded_by=OuterRef("pk"), removed_at=None)
     return users.annotate(
-        open_jobs=_figure(jobs, "submitted_by", Count("pk")),
+        open_jobs=open_jobs(OuterRef("pk")),
         kept_uploads=_figure(kept, "uploaded_by", Count("pk")),
         kept_bytes=_figure(kept, "uploaded_by", Sum("size")),
     )

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from rest_framework.exceptions import PermissionDenied, ValidationError
 
 from cloudtrain_site.accounts.api_keys import organization_of_key
 from cloudtrain_site.database.prepared import Prepared
+from jobs.limits import check_number_of_jobs, open_jobs
 from jobs.models import Job, JobQuerySet, Membership, Organization
 from jobs.roles import MANAGERS, SUBMITTERS, Role
 
@@ -23,11 +24,11 @@ _FIRST_SUBMITTING = Prepared(
     lambda user, bound: (
         _memberships(user, bound)
         .filter(role__in=SUBMITTERS, organization__closed_at=None)
+        .annotate(is_one_of_several=Exists(_memberships(user, bound).exclude(pk=OuterRef("pk"))))
         .select_related("organization")
         .order_by("id")[:1]
     )
 )
-_TWO_MEMBERSHIPS = Prepared(lambda user, bound: _memberships(user, bound).values_list("pk")[:2])
 _LOCKED_MEMBERSHIP = Prepared(
     lambda user, organization: (
         Membership.objects.filter(user_id=user, organization=organization)
@@ -36,7 +37,7 @@ _LOCKED_MEMBERSHIP = Prepared(
     )
 )
 _OPEN_ORGANIZATION = Prepared(
-    lambda organization: Organization.objects.filter(pk=organization, closed_at=None).values_list("pk")
+    lambda organization, user: Organization.objects.filter(pk=organization, closed_at=None).values_list(open_jobs(user))
 )
 # Of each stream.
 _ORGANIZATION_IDS = Prepared(lambda user, bound: _memberships(user, bound).values_list("organization_id", flat=True))
@@ -62,11 +63,6 @@ def memberships_of(user: AnyUser) -> QuerySet[Membership]:
 def _memberships(user_id: int, bound: int | None) -> QuerySet[Membership]:
     memberships = Membership.objects.filter(user_id=user_id)
     return memberships if bound is None else memberships.filter(organization=bound)
-
-
-def belongs_to_several(user: AnyUser) -> bool:
-    """Whether `user` acts in more than one organization."""
-    return len(_TWO_MEMBERSHIPS(user.pk or 0, organization_of_key(user))) > 1
 
 
 def _admin_by_key(user: AnyUser) -> int | None:
@@ -156,7 +152,8 @@ def lock_submitter(user: User, organization: Organization) -> Role:
     """Return the role in which `user` submits for `organization`; it stands until this transaction ends.
 
     Until then no other transaction counts this person's things either (`limits.lock_person`). Raises PermissionDenied
-    when the right has ended since it was checked. On SQLite a transaction is the only writer anyway.
+    when the right has ended since it was checked, and LimitReachedError when `user` may have no further open job. On
+    SQLite a transaction is the only writer anyway.
     """
     if user.is_superuser:
         current = User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
@@ -169,8 +166,9 @@ def lock_submitter(user: User, organization: Organization) -> Role:
     if role not in SUBMITTERS:
         raise PermissionDenied(f"You can no longer submit jobs for {organization}.")
     # In a query of its own, after the lock: the rows joined above may be older.
-    if not _OPEN_ORGANIZATION(organization.pk):
+    if not (found := _OPEN_ORGANIZATION(organization.pk, user.pk)):
         raise PermissionDenied(closed_sentence(organization))
+    check_number_of_jobs(user, found[0][0])
     return role
 
 
@@ -218,7 +216,7 @@ def choose_organization(user: AnyUser, name: str = "") -> Organization:
     PermissionDenied for a user who may submit nowhere.
     """
     if not name:
-        return _first(user)
+        return default_organization(user)[0]
     organization = organizations_of(user).filter(name=name).first()
     if organization is None:
         raise ValidationError({"organization": f"You aren't a member of an organization called {name!r}."})
@@ -229,14 +227,18 @@ def choose_organization(user: AnyUser, name: str = "") -> Organization:
     return organization
 
 
-def _first(user: AnyUser) -> Organization:
-    membership = _FIRST_SUBMITTING.first(user.pk or 0, organization_of_key(user))
+def default_organization(user: AnyUser) -> tuple[Organization, bool]:
+    """Return the organization that `user` joined first as a submitter, and whether `user` belongs to others too.
+
+    Raises PermissionDenied for a user who may submit nowhere.
+    """
+    membership: Any = _FIRST_SUBMITTING.first(user.pk or 0, organization_of_key(user))
     if membership is not None:
-        return membership.organization
+        return membership.organization, membership.is_one_of_several
     fallback = organizations_of(user, ()).filter(closed_at=None).order_by("id").first()  # a superuser has them all
     if fallback is None:
         raise PermissionDenied(no_right_to_submit(user))
-    return fallback
+    return fallback, memberships_of(user).count() > 1
 
 
 def demanding_organizations(user: User) -> list[str]:

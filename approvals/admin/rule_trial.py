@@ -59,15 +59,16 @@ def _judge_all(draft: ApprovalRule, job: Job) -> list[RuleJudgement]:
     if job.submitted_by is None or job.organization is None:
         raise ValidationError("This job was not submitted here, so no rule applies to it.")
     submission_request = repeat_submission(job.submitted_by, job, source=Source.ADMIN, idempotency_key="")
+    others = [rule for rule in rules_in_force(job.organization) if rule.pk != draft.pk]
+    # A new rule gets the highest id, and so comes last among those of its priority.
+    in_order = sorted([*others, draft], key=lambda rule: (rule.priority, rule.pk is None, rule.pk))
     facts = facts_about(
         submission_request.user,
         submission_request.organization,
         submission_request.submission,
         estimate(submission_request),
+        rules=in_order,
     )
-    others = [rule for rule in rules_in_force(job.organization) if rule.pk != draft.pk]
-    # A new rule gets the highest id, and so comes last among those of its priority.
-    in_order = sorted([*others, draft], key=lambda rule: (rule.priority, rule.pk is None, rule.pk))
     judged = [(rule, judge(rule, facts)) for rule in in_order]
     return [
         RuleJudgement(rule.name, rule is draft, judgement.holds, judgement.reason, approvals_text(rule))

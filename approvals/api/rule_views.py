@@ -148,8 +148,9 @@ def _preview_submission(request: Request, body: dict[str, Any]) -> dict[str, Any
 
 def _judgements(submission_request: SubmissionRequest) -> list[dict[str, Any]]:
     user, organization = submission_request.user, submission_request.organization
-    facts = facts_about(user, organization, submission_request.submission, estimate(submission_request))
-    return [{"rule": rule, "judgement": judge(rule, facts)} for rule in rules_in_force(organization)]
+    expected, rules = estimate(submission_request), rules_in_force(organization)
+    facts = facts_about(user, organization, submission_request.submission, expected, rules=rules)
+    return [{"rule": rule, "judgement": judge(rule, facts)} for rule in rules]
 
 
 def _draft(request: Request, values: dict[str, Any]) -> ApprovalRule:

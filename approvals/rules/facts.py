@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -49,13 +50,18 @@ def facts_about(
     submission: Submission | Job,
     expected: Estimate,
     *,
+    rules: Iterable[ApprovalRule],
     role: Role | None = None,
 ) -> Facts:
     """Return the facts about a submission of `user`, or a job that waits, at this moment.
 
-    Rules go by the upper end of `expected`. `role` is the user's role in `organization`; None: it is read.
+    The submitter's jobs are only read when one of `rules` goes by them. Rules go by the upper end of `expected`. `role`
+    is the user's role in `organization`; None: it is read.
     """
     itself = submission.pk if isinstance(submission, Job) else None
+    criteria = {name for rule in rules for name in rule.condition()}
+    is_first = "first_job" in criteria and not _STARTED(user.pk, itself)
+    lately = _LATELY(user.pk, itself, new_job_id(timezone.now() - DAY))[0] if "jobs_in_day_exceed" in criteria else 0
     return Facts(
         username=user.get_username(),
         role=role or role_in(user, organization),
@@ -64,8 +70,8 @@ def facts_about(
         hardware_profile=submission.hardware_profile,
         config_name=submission.config_name,
         estimated_cost=expected.highest_cost,
-        first_job=not _STARTED(user.pk, itself),
-        jobs_in_day=_LATELY(user.pk, itself, new_job_id(timezone.now() - DAY))[0] + 1,
+        first_job=is_first,
+        jobs_in_day=lately + 1,
         cost_doubt=expected.doubt,
     )
 
@@ -81,5 +87,5 @@ def holds_now(job: Job) -> list[Hold]:
     if expected.cost is not None and job.estimated_cost_usd is not None:
         dearest = max(expected.cost.high, job.estimated_cost_usd)
         expected = replace(expected, cost=replace(expected.cost, high=dearest))
-    facts = facts_about(job.submitted_by, job.organization, job, expected)
-    return all_holds(rules_in_force(job.organization), facts)
+    rules = rules_in_force(job.organization)
+    return all_holds(rules, facts_about(job.submitted_by, job.organization, job, expected, rules=rules))

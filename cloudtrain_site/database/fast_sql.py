@@ -75,14 +75,20 @@ def update_if(model: Model, read: Mapping[str, Any], values: Mapping[str, Any]) 
     return bool(executed(connection, statement, params).rowcount)
 
 
-def insert_one(row: models.Model) -> None:
-    """Insert the row, which gets what the database generates. It is `save`, for a model whose saving nobody hears."""
+def insert_one(row: models.Model, reading: tuple[str, ...] = ()) -> None:
+    """Insert the row, which gets what the database generates. It is `save`, for a model whose saving nobody hears.
+
+    It gets the fields `reading` too, as the database has them.
+    """
     model, connection = type(row), _connection()
     values = [value for column in _columns(connection.vendor, model) for value in _values([row], column, connection)]
-    generated = _generated(model)
-    statement = _insert_statement(connection.vendor, model) + _returning(connection.vendor, model)
-    cursor = executed(connection, statement, values)
-    for field, value in zip(generated, cursor.fetchone() if generated else (), strict=True):
+    returned = _returned(connection.vendor, model, reading)
+    cursor = executed(connection, _insert_statement(connection.vendor, model) + returned.sql, values)
+    for (field, column, converters), value in zip(
+        returned.fields, cursor.fetchone() if returned.fields else (), strict=True
+    ):
+        for convert in converters:
+            value = convert(value, column, connection)
         setattr(row, field.attname, field.to_python(value))
     row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
 
@@ -240,10 +246,22 @@ def _insert_statement(vendor: str, model: Model) -> str:
     return f"{_insert_into(model)} VALUES ({', '.join(['%s'] * len(_fields(model)))})"
 
 
+@dataclass(frozen=True, slots=True)
+class _Returned:
+    sql: str
+    #: Each with its column and what makes its value of the database's.
+    fields: list[tuple[Any, Any, list[Any]]]
+
+
 @lru_cache(maxsize=64)
-def _returning(vendor: str, model: Model) -> str:
-    names = ", ".join(_quoted(field.column) for field in _generated(model))
-    return f" RETURNING {names}" if names else ""
+def _returned(vendor: str, model: Model, reading: tuple[str, ...]) -> _Returned:
+    fields, connection = [*_generated(model), *(_field(model, name) for name in reading)], _connection()
+    columns = [field.get_col(model._meta.db_table) for field in fields]
+    converters = [
+        [*connection.ops.get_db_converters(column), *column.get_db_converters(connection)] for column in columns
+    ]
+    names = ", ".join(_quoted(field.column) for field in fields)
+    return _Returned(f" RETURNING {names}" if names else "", list(zip(fields, columns, converters, strict=True)))
 
 
 @lru_cache(maxsize=64)

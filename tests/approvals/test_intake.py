@@ -30,7 +30,7 @@ from tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
 #: A submission over the API that a rule holds takes so many. PostgreSQL takes one more: it is told of new events.
-MOST_STATEMENTS = 31 + (connection.vendor == "postgresql")
+MOST_STATEMENTS = 26 + (connection.vendor == "postgresql")
 MakeRequest = Callable[..., SubmissionRequest]
 
 
