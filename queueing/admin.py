@@ -8,6 +8,7 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -22,6 +23,7 @@ from jobs.providers import names
 from jobs.sync.waiting import reasons_at_providers
 from queueing import claims, operations, passes
 from queueing.budgets import admin as budget_admin  # noqa: F401 - register what they are about
+from queueing.limits import queue_state
 from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueEntryQuerySet, QueueState
 from queueing.operations import ChangedBy, LimitError, may_run_queue
 from queueing.statuses import WAITING
@@ -197,8 +199,10 @@ class QueueStateAdmin(SuperuserAdmin[QueueState]):
     fields = operations.GENERAL
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Lead to the one row."""
-        return redirect("admin:queueing_queuestate_change", 1)
+        """Lead to the one row those who may see it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return redirect("admin:queueing_queuestate_change", queue_state().pk)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Refuse it: there is exactly one row."""

@@ -103,7 +103,7 @@ def bodies(held: ApprovalRequest) -> dict[str, dict[str, Any]]:
 
 def is_refused(response: Any) -> bool:
     """Whether nothing is answered; the admin sends home who asks for a row that is not there."""
-    is_sent_home = response.status_code == 302 and response["Location"].startswith("/admin/")
+    is_sent_home = response.status_code == 302 and response["Location"] == "/admin/"
     return response.status_code in REFUSALS or goes_to_login(response) or is_sent_home
 
 

@@ -109,9 +109,9 @@ def test_a_pass_is_asked_for(enqueue: Enqueue, bob: User) -> None:
 
 
 def test_limits_are_changed_on_record(root: User, bob: User) -> None:
-    QueueState.objects.get_or_create(pk=1)
     client = Client()
     client.force_login(root)
+    assert client.get("/admin/queueing/queuestate/", follow=True).redirect_chain[-1][0].endswith("/1/change/")
     limits = {"max_running": 8, "max_running_per_user": 2, "max_running_per_organization": 10}
     client.post("/admin/queueing/queuestate/1/change/", limits)
     assert QueueState.objects.get().max_running == 8
