@@ -63,7 +63,11 @@ def rule_text(rule: ApprovalRule) -> str:
 
 def condition_text(rule: ApprovalRule) -> str:
     """Return which jobs the rule holds: "Holds jobs for local, jobs on gpu-*"."""
-    return f"Holds {', '.join(_criterion(name, value) for name, value in rule.condition().items()) or 'every job'}"
+    return f"Holds {held_jobs_text(rule)}"
+
+
+def held_jobs_text(rule: ApprovalRule) -> str:
+    return ", ".join(_criterion(name, value) for name, value in rule.condition().items()) or "every job"
 
 
 def approvals_text(requirement: Requirement | ApprovalRule) -> str:

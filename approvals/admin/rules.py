@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from approvals.admin.request_page import condition_text, rule_text
+from approvals.admin.request_page import held_jobs_text, rule_text
 from approvals.admin.rule_trial import try_rule
 from approvals.models import ApprovalRule
 from approvals.reviewers import rule_warnings
@@ -66,7 +66,7 @@ class ApprovalRuleAdmin(FoldedSearch[ApprovalRule]):
 
     @admin.display(description="holds")
     def shown_condition(self, rule: ApprovalRule) -> str:
-        return condition_text(rule).removeprefix("Holds ")
+        return held_jobs_text(rule)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRule]:
         rules = super().get_queryset(request)

@@ -29,9 +29,9 @@ class Facts:
     config_name: str
     #: US dollars, the upper end of the estimate; None when it is not known.
     estimated_cost: Decimal | None
-    #: Whether no job of the submitter has been handed to a provider yet.
+    #: Whether no job of the submitter has been handed to a provider yet; False when no rule goes by it.
     first_job: bool
-    #: The number of the submitter's jobs in the last 24 hours, this one included.
+    #: The number of the submitter's jobs in the last 24 hours, this one included; 1 when no rule goes by it.
     jobs_in_day: int
     #: Why the cost is not known; empty when it is.
     cost_doubt: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 
@@ -50,7 +50,7 @@ def facts_about(
     submission: Submission | Job,
     expected: Estimate,
     *,
-    rules: Iterable[ApprovalRule],
+    rules: Collection[ApprovalRule],
     role: Role | None = None,
 ) -> Facts:
     """Return the facts about a submission of `user`, or a job that waits, at this moment.

@@ -19,8 +19,6 @@ from cloudtrain_site.database.failures import CHANGED_RESULT
 KEPT_FROM = 3
 #: For each connection. Each took 20 to 100 kB of the server.
 MOST_KEPT = 200
-
-
 BIGINTS = range(-(2**63), 2**63)
 
 

@@ -93,23 +93,26 @@ def test_a_query_that_is_captured_is_not_kept(opened: ExitStack) -> None:
     assert (len(queries), kept(connection)) == (5, [])
 
 
-def test_a_column_that_changes_under_a_kept_statement_fails_no_reader(opened: ExitStack) -> None:
+def with_changed_column(opened: ExitStack) -> Any:
+    """A connection that keeps a statement whose column has changed its type since."""
     connection = connected(opened)
     for _ in range(4):
         rows(connection, 1)
+    assert len(kept(connection)) == 1
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE kept ALTER COLUMN name TYPE varchar(20)")
+    return connection
+
+
+def test_a_column_that_changes_under_a_kept_statement_fails_no_reader(opened: ExitStack) -> None:
+    connection = with_changed_column(opened)
     assert rows(connection, 1) == [(1, "one")]
     assert [rows(connection, 70000) for _ in range(4)] == [[(70000, "many")]] * 4
     assert len(kept(connection)) == 1
 
 
 def test_within_a_transaction_it_is_an_error_that_passes(opened: ExitStack) -> None:
-    connection = connected(opened)
-    for _ in range(4):
-        rows(connection, 1)
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE kept ALTER COLUMN name TYPE varchar(20)")
+    connection = with_changed_column(opened)
     connection.set_autocommit(False)
     with pytest.raises(DatabaseError) as refusal:
         rows(connection, 1)
