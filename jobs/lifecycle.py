@@ -316,7 +316,7 @@ def _refresh_details(job: Job, snapshot: Snapshot, source: str) -> None:
             return
         for name, value in changed.items():
             setattr(job, name, value)
-        if {"stage", "progress", "last_log", "cost_usd", "cost_doubt"} & changed.keys():
+        if {"stage", "progress", "step", "last_log", "cost_usd", "cost_doubt"} & changed.keys():
             publish_progress(job)
         if {"cost_usd", "cost_doubt"} & changed.keys():
             ledger.count_snapshot(job, snapshot)

@@ -65,5 +65,6 @@ def _publishable(now: datetime) -> Q:
 
 def _progress_event(job: Job) -> Event:
     data = {"job_id": job.pk, "stage": job.stage, "progress": job.progress, "last_log": job.last_log}
-    cost = job.known_cost
-    return Event(type="job_progress", channel=job.channel, data={**data, "cost_usd": cost and float(cost)})
+    # Beside what the contract names: the step that the percentage is of, and the cost.
+    data |= {"step": job.step, "total_steps": job.total_steps, "cost_usd": job.known_cost and float(job.known_cost)}
+    return Event(type="job_progress", channel=job.channel, data=data)

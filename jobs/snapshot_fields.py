@@ -15,6 +15,7 @@ from jobs.models import Job
 from jobs.providers import deletes_logs
 from jobs.providers.base import Snapshot
 from jobs.providers.clusters.view import storable
+from jobs.providers.progress import percent_of
 from jobs.statuses import ACTIVE, ALLOWED, JobStatus
 
 #: For the log of a running job that nobody views.
@@ -82,18 +83,27 @@ def began_at(snapshot: Snapshot, queued_at: datetime | None) -> datetime | None:
 
 
 def progress_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
-    """Return the progress in the log, by column. A known percentage stays until a later one comes."""
+    """Return the progress in the log, by column. A known percentage stays until a later one comes.
+
+    Percentage and step are always of the same report: pages show them beside each other.
+    """
     progress = snapshot.progress
     if progress is None or _is_behind(job, snapshot):
         return {}
     fields = {
         "stage": progress.stage,
         "progress": progress.percent,
-        "step": progress.step,
         "total_steps": progress.total,
         "last_log": _scrubbed(job, progress.last_log),
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    if progress.step is not None:
+        # The end of a long log may lack the total, which an earlier piece had.
+        percent = percent_of(progress.step, progress.total or job.total_steps)
+        fields.update(step=progress.step, progress=progress.percent if percent is None else percent)
+    known = {name: value for name, value in fields.items() if value is not None}
+    # A percentage by epochs, or another total, says nothing of the step known so far.
+    has_other = progress.percent is not None or progress.total not in (None, job.total_steps)
+    return known | {"step": None} if progress.step is None and has_other else known
 
 
 def _is_behind(job: Job, snapshot: Snapshot) -> bool:

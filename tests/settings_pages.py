@@ -24,7 +24,8 @@ def browser_of(user: User | None) -> Client:
 
 def text_of(response: Any) -> str:
     """What the page says, in one line: without tags, and with the characters that entities stand for."""
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", response.content.decode())).split())
+    page = re.sub(r"</?bdi>", "", response.content.decode())
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
 
 def stamp_in(client: Client, address: str) -> str:

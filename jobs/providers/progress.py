@@ -54,8 +54,8 @@ def read_progress(text: str, *, before: Progress | None = None) -> Progress:
     log = Log(text)
     count, bar_line = _last_count(log, previous)
     epoch, epochs = _last_epoch(log, previous)
-    percent = _percent(count.step, count.total)
-    percent = _percent(epoch, epochs) if percent is None else percent
+    percent = percent_of(count.step, count.total)
+    percent = percent_of(epoch, epochs) if percent is None else percent
     return Progress(
         stage=_last_stage(log, bar_line) or previous.stage,
         percent=previous.percent if percent is None and previous.step is None else percent,
@@ -202,7 +202,8 @@ def _last_epoch(log: Log, previous: Progress) -> tuple[float | None, int | None]
     return previous.epoch if epoch is None else epoch, previous.epochs
 
 
-def _percent(done: float | None, total: int | None) -> float | None:
+def percent_of(done: float | None, total: int | None) -> float | None:
+    """Return 0 to 100; None where a figure is missing."""
     if done is None or not total:
         return None
     return round(min(100.0, 100 * done / total), 2)

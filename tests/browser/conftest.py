@@ -185,9 +185,17 @@ def start(job: Job) -> Job:
     return job
 
 
-def report(job: Job, status: JobStatus = JobStatus.RUNNING, percent: float | None = None, **fields: Any) -> None:
-    """The provider says how it stands."""
-    progress = None if percent is None else Progress(stage="Training", percent=percent, last_log=f"at {percent}")
+def report(
+    job: Job,
+    status: JobStatus = JobStatus.RUNNING,
+    percent: float | None = None,
+    step: int | None = None,
+    **fields: Any,
+) -> None:
+    """The provider says how it stands; `step` is one of 1000."""
+    percent, total = (percent, None) if step is None else (step / 10, 1000)
+    progress = Progress(stage="Training", percent=percent, step=step, total=total, last_log=f"at {percent}")
+    progress = None if percent is None else progress
     snapshot = Snapshot(external_id=str(job.external_id), status=status, progress=progress, **fields)
     lifecycle.apply_snapshot(job, snapshot, source=Source.POLL)
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from approvals.intake import Outcome
 from approvals.models import ApprovalRule
 from cloudtrain_site.events.publish import EVERYONE, Event, publish
-from jobs.models import Job
+from jobs.models import Job, SavedView
 from jobs.statuses import JobStatus
 from tests.browser.conftest import (
     Browse,
@@ -146,7 +146,13 @@ class TestLive:
         self, browse: Browse, alice: User, make_job: MakeJob
     ) -> None:
         job = make_job(config_name="שלום", estimated_cost_usd=Decimal("48800.25"))
-        shown = row(is_live(browse(alice)), job)
+        SavedView.objects.create(owner=alice, name="שלום " * 12)
+        page = is_live(browse(alice))
+        shown = row(page, job)
+        begins_inside = """(it) => { const first = document.createRange(), text = it.querySelector("bdi").firstChild;
+          first.setStart(text, 0); first.setEnd(text, 1);
+          return first.getBoundingClientRect().right <= it.getBoundingClientRect().right + 0.5; }"""
+        assert page.locator(".saved-view").evaluate(begins_inside)
         indent = """(it) => { const text = document.createRange(); text.selectNodeContents(it);
           return text.getBoundingClientRect().left - it.getBoundingClientRect().left; }"""
         assert shown.locator("bdi").first.evaluate(indent) == 0

@@ -224,8 +224,13 @@ class TestLive:
         expect(spoken).to_have_text(f"{name}: Running")
         expect(page).to_have_title(f"{name}: Running · cloudtrain")
         expect(page.get_by_role("heading", name="Queue")).to_be_hidden()
-        report(job, percent=40.5)
-        expect(page.get_by_role("progressbar")).to_have_js_property("value", 40.5)
+        for step in (405, 519):
+            Job.objects.update(progress_told_at=None)
+            report(job, step=step)
+            expect(page.get_by_role("progressbar")).to_have_js_property("value", step / 10)
+            # At once, without a look at the server.
+            assert page.locator("[data-percent]").inner_text() == f"{step // 10} %"
+            assert page.locator("[data-steps]").inner_text() == f"step {step} of 1000"
         report(job, JobStatus.FAILED, error_message="The disk is full.")
         expect(chip).to_have_text("Failed")
         expect(page.get_by_role("group", name="Why it failed").locator("p").first).to_have_text("The disk is full.")

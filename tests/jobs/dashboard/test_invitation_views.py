@@ -126,7 +126,7 @@ class TestUser:
     def test_one_for_another_address_is_refused(self, acme: Organization, maria: User, dave: User) -> None:
         link, browser = link_to(acme, maria, email="somebody@example.org"), browser_of(dave)
         page = browser.get(link)
-        assert "for another mail address than that of your account, dave ." in text_of(page)
+        assert "for another mail address than that of your account, dave." in text_of(page)
         assert "somebody@example.org" not in text_of(page)
         assert browser.post(link).status_code == 403
         assert not is_member(dave)

@@ -287,7 +287,7 @@ def test_the_cause_of_a_failure_comes_first(alice: User, make_job: MakeJob) -> N
     message = 'Traceback (most recent call last):\n  File "train.py"\ntorch.OutOfMemoryError: CUDA out of memory.'
     job = make_job(status="failed", error_message=message)
     page = get(alice, page_of(job))
-    assert '<p class="job-error-line">torch.OutOfMemoryError: CUDA out of memory.</p>' in page
+    assert '<p class="job-error-line" dir="auto">torch.OutOfMemoryError: CUDA out of memory.</p>' in page
     assert "Lower the batch size" in page
     assert page.index("job-error-line") < page.index("Traceback (most recent")
     listed = get(alice, "/")

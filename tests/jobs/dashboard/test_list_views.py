@@ -83,7 +83,9 @@ def test_a_completed_job_says_how_many_steps_were_made(
 ) -> None:
     job = make_job(status=JobStatus.COMPLETED, step=step, total_steps=total)
     assert row_of(job, alice).note == note
-    assert note in get(alice, f"/jobs/{job.pk}")
+    page = get(alice, f"/jobs/{job.pk}/parts/head")
+    assert note in page.partition("</section>")[0]
+    assert "job-note" not in page
 
 
 class TestAccess:

@@ -33,7 +33,7 @@ function refreshLater() {
   }, PAUSE_MS);
 }
 
-function showProgress({ stage, progress }) {
+function showProgress({ stage, progress, step, total_steps: steps }) {
   const card = find("job-card");
   const bar = card.querySelector("progress");
   if (!bar) return refresh(find("head"));
@@ -41,6 +41,9 @@ function showProgress({ stage, progress }) {
   if (typeof progress === "number") {
     bar.value = progress;
     card.querySelector("[data-percent]").textContent = `${Math.floor(progress)} %`;
+    // Of the same report as the percentage.
+    card.querySelector("[data-steps]").textContent =
+      typeof step === "number" && steps ? `step ${step} of ${steps}` : "";
   }
   refreshLater();
 }
