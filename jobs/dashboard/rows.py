@@ -118,8 +118,8 @@ class Row:
 
     @property
     def brief(self) -> str:
-        """Return organization, hardware and cost on one line."""
-        return " · ".join(filter(None, [self.organization, self.where, self.cost]))
+        """Return organization, hardware and cost in one text, of which no line begins with a dot."""
+        return "\xa0· ".join(filter(None, [self.organization, self.where, self.cost]))
 
 
 #: Instead of a cost of 0.

@@ -161,6 +161,8 @@ class TestLog:
         expect(first.nth(0)).to_have_text("INFO loading the dataset <script>alert(1)</script> ␀␇ end")
         expect(first.nth(0).locator(".ink-2")).to_have_text("INFO")
         expect(first.nth(1)).to_have_text("Preparing: 100%")
+        page.set_viewport_size({"width": 320, "height": 640})
+        expect(first.nth(0)).to_have_text("INFO loading the dataset ", use_inner_text=False)
 
     def test_is_searched_by_keyboard(self, browse: Browse, alice: User, training: Training) -> None:
         job, _ = training()

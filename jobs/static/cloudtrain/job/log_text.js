@@ -137,26 +137,38 @@ const isWide = (code) =>
 /** How many rows of `columns` characters a line takes. */
 export function countRows(line, columns) {
   if (line.length * 2 <= columns) return 1;
-  return WIDE.test(line) ? cutsOf(line, columns).length : Math.max(1, Math.ceil(line.length / columns));
+  const isWider = WIDE.test(line);
+  let rows = 1;
+  for (let at = endOfRow(line, 0, columns, isWider); at < line.length; at = endOfRow(line, at, columns, isWider)) rows += 1;
+  return rows;
 }
 
 /** Where each row of a line begins. */
 export function cutsOf(line, columns) {
   const cuts = [0];
-  if (!WIDE.test(line)) {
-    for (let at = columns; at < line.length; at += columns) cuts.push(at);
-    return cuts;
-  }
-  let used = 0;
-  let at = 0;
-  for (const character of line) {
-    const width = isWide(character.codePointAt(0)) ? 2 : 1;
-    if (used + width > columns) {
-      cuts.push(at);
-      used = 0;
-    }
-    used += width;
-    at += character.length;
-  }
+  const isWider = WIDE.test(line);
+  for (let at = endOfRow(line, 0, columns, isWider); at < line.length; at = endOfRow(line, at, columns, isWider))
+    cuts.push(at);
   return cuts;
+}
+
+// A row ends after its last space, unless that leaves more than half of it empty. The space may stand beyond its end.
+function endOfRow(line, from, columns, isWider) {
+  const full = isWider ? endOfWideRow(line, from, columns) : from + columns;
+  if (full >= line.length) return line.length;
+  const row = line.slice(from, full + 1);
+  const space = row.lastIndexOf(" ");
+  return space * 2 >= row.length ? from + space + 1 : full;
+}
+
+function endOfWideRow(line, from, columns) {
+  let used = 0;
+  let at = from;
+  while (at < line.length) {
+    const code = line.codePointAt(at);
+    used += isWide(code) ? 2 : 1;
+    if (used > columns) break;
+    at += code > 0xffff ? 2 : 1;
+  }
+  return at;
 }
