@@ -95,16 +95,21 @@ function under(text) {
   return Object.assign(document.createElement("span"), { className: "under", textContent: text });
 }
 
+// As the head of the table has them, which a narrow phone doesn't show.
+const LABELS = ["First", "Lowest", "Highest", "Last"];
+
 function writeSummary(figures, { series, gaps }) {
   const rows = figures.map((name) => {
     const row = Object.assign(document.createElement("tr"), { role: "row" });
     const title = cell(row, nameOf(name), "th");
     if (gaps[name]) title.append(under(gapText(gaps[name])));
     const values = series[name] ?? [];
-    for (const point of values.length
-      ? [values[0], lowest(values), highest(values), values.at(-1)]
-      : Array(4).fill(null))
-      cell(row, point ? number(point[1]) : "–").append(point ? under(`step ${point[0].toLocaleString()}`) : "");
+    const points = values.length ? [values[0], lowest(values), highest(values), values.at(-1)] : Array(4).fill(null);
+    for (const [index, point] of points.entries()) {
+      const shown = cell(row, point ? number(point[1]) : "–");
+      shown.dataset.label = LABELS[index];
+      if (point) shown.append(under(`step\u00a0${point[0].toLocaleString()}`));
+    }
     return row;
   });
   find("numbers").replaceChildren(...rows);

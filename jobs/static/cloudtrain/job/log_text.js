@@ -139,7 +139,8 @@ export function countRows(line, columns) {
   if (line.length * 2 <= columns) return 1;
   const isWider = WIDE.test(line);
   let rows = 1;
-  for (let at = endOfRow(line, 0, columns, isWider); at < line.length; at = endOfRow(line, at, columns, isWider)) rows += 1;
+  for (let at = endOfRow(line, 0, columns, isWider); at < line.length; at = endOfRow(line, at, columns, isWider))
+    rows += 1;
   return rows;
 }
 
