@@ -15,7 +15,7 @@ from django.utils import timezone
 from cloudtrain_site.limits import streams
 from cloudtrain_site.limits.uses import note_refusal
 from cloudtrain_site.models import ApiKey
-from jobs.admin.pages import PlainUserAdmin
+from jobs.admin.pages import JobAdmin, PlainUserAdmin
 from jobs.models import DatasetUpload, Job, Organization
 from tests.limits import SetLimits
 
@@ -62,8 +62,36 @@ def test_a_lead_of_another_organization_finds_nothing(
     response = client.get(JOBS + path.format(job.pk), follow=True)
     page = response.content.decode()
     assert response.status_code == 200
-    assert "0 jobs" in page if path in ("", "?q={}") else "doesn’t exist" in page
+    assert "No jobs" in page if path in ("", "?q={}") else "doesn’t exist" in page
     assert "flux-lora" not in page
+
+
+def test_every_value_of_a_list_has_its_columns_name_and_the_shown_page_is_marked(
+    as_root: Client, make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(JobAdmin, "list_per_page", 1)
+    job, _ = make_job(), make_job()
+    shown = page(as_root, f"{JOBS}?p=2")
+    assert re.search(r'<td role="cell" data-label="Status" class="field-status">\w+</td>', shown)
+    assert re.search(r'<td role="cell" data-label="Progress" data-empty[^>]*>-</td>', shown)
+    assert re.search(r'<td role="cell" class="action-checkbox"><input', shown)
+    assert re.search(r'aria-current="page"\s*>2<', shown)
+    assert "Show all</a></span>" not in shown
+    assert re.search(r'class="field-actor"\s+data-label="Actor"', page(as_root, f"{JOBS}{job.pk}/change/"))
+
+
+def test_an_empty_list_says_so_and_offers_no_acts(as_root: Client, make_job: Callable[..., Job]) -> None:
+    make_job()
+    for there, sentence in {
+        f"{JOBS}?q=nothing-like-this": "No jobs match this search or filter",
+        "/admin/queueing/providerlimit/": "No provider has a limit of its own.",
+        "/admin/django_q/ormq/": "No queued tasks",
+        "/admin/": "You haven’t changed anything in the admin yet.",
+    }.items():
+        shown = page(as_root, there)
+        assert sentence in shown
+        assert 'name="action"' not in shown
+        assert "paginator" not in shown
 
 
 def test_a_lead_is_not_shown_what_only_superusers_edit(as_bob: Client) -> None:
