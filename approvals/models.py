@@ -287,7 +287,7 @@ class ApprovalRequest(Stateful):
         ]
 
     def __str__(self) -> str:
-        return f"approval of {self.job_id}"
+        return f"Approval of {self.job}"
 
     def log_fields(self, **more: object) -> dict[str, object]:
         """Return the `extra` of a log line about the request."""

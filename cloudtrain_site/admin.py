@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from allauth.account import admin as _account_admin  # noqa: F401 - registers what is taken away below
 from allauth.account.models import EmailAddress
@@ -13,28 +13,37 @@ from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from allauth.usersessions import admin as _sessions_admin  # noqa: F401 - registers what is taken away below
 from allauth.usersessions.models import UserSession
 from django.contrib import admin
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
-from django_q.admin import QueueAdmin
+from django.utils.html import format_html, format_html_join
 
 from cloudtrain_site.audit.models import AuditRecord
+from cloudtrain_site.audit.queries import actions_in
+from cloudtrain_site.audit.words import action_in_words, changes
+from cloudtrain_site.background_tasks import admin_pages as _tasks_admin  # noqa: F401 - register what they are about
 from cloudtrain_site.database.bounded_pages import BoundedPaginator
 from cloudtrain_site.models import Loop, LoopRun
+from cloudtrain_site.wording.admin_pages import NOTHING, PlainPages
+from cloudtrain_site.wording.values import duration, in_words, took
 
 M = TypeVar("M", bound=Model)
-
-# A task is in the queue for milliseconds: between Django's two counts it comes or goes, and the list's script fails.
-QueueAdmin.show_full_result_count = False
 
 # Addresses are confirmed by who reads their mail, sessions are ended and second factors kept on the account page, and
 # links to an identity provider are made by signing in there: the library's pages would let an admin forge each by hand.
 admin.site.unregister([EmailAddress, UserSession, Authenticator, SocialAccount, SocialApp, SocialToken])
 
 
-class ReadOnlyAdmin(admin.ModelAdmin[M], Generic[M]):
+def result_in_words(result: Any) -> str:
+    """Return what a run did: "refreshed: 2, failed: 1"; what it did nothing of is left out."""
+    counts = result.items() if isinstance(result, dict) else ()
+    return (
+        ", ".join(f"{name.replace('_', ' ')}: {in_words(count)}" for name, count in counts if count) or "nothing to do"
+    )
+
+
+class ReadOnlyAdmin(PlainPages[M], Generic[M]):
     """A model that superusers see and no user changes."""
 
     list_per_page = 50
@@ -64,9 +73,23 @@ class ReadOnlyAdmin(admin.ModelAdmin[M], Generic[M]):
 @admin.register(Loop)
 class LoopAdmin(ReadOnlyAdmin[Loop]):
     list_display = (
-        *("name", "is_on_time", "state", "every", "last_started_at"),
-        *("duration", "last_outcome", "last_result", "last_machine", "runs_of_the_day"),
+        *("name", "is_on_time", "state", "interval_seconds", "last_started_at"),
+        *("last_duration_ms", "last_outcome", "last_result", "last_machine", "runs_of_the_day"),
     )
+    fields = (
+        ("name", "state", "interval_seconds", "wanted_since"),
+        ("last_started_at", "last_finished_at", "last_duration_ms", "last_outcome"),
+        ("last_result", "last_machine", "runs_of_the_day"),
+        ("lease_until", "last_recorded_at"),
+        "last_error",
+    )
+    labels: ClassVar = {
+        "interval_seconds": "every",
+        "wanted_since": "enabled since",
+        "last_duration_ms": "took",
+        "lease_until": "lease ends",
+    }
+    shown: ClassVar = {"interval_seconds": duration, "last_duration_ms": took, "last_result": result_in_words}
 
     @admin.display(description="on time", boolean=True)
     def is_on_time(self, loop: Loop) -> bool | None:
@@ -81,14 +104,6 @@ class LoopAdmin(ReadOnlyAdmin[Loop]):
         if loop.is_running(now):
             return "running"
         return "late" if loop.is_late(now) else "waiting"
-
-    @admin.display(ordering="interval_seconds")
-    def every(self, loop: Loop) -> str:
-        return f"{loop.interval_seconds:g} s"
-
-    @admin.display(description="took", ordering="last_duration_ms")
-    def duration(self, loop: Loop) -> str:
-        return "" if loop.last_duration_ms is None else f"{loop.last_duration_ms:.0f} ms"
 
     @admin.display(description="runs")
     def runs_of_the_day(self, loop: Loop) -> str:
@@ -119,19 +134,38 @@ class LoopFilter(admin.RelatedFieldListFilter):
 class LoopRunAdmin(ReadOnlyAdmin[LoopRun]):
     """The runs of the last day. Of the runs without work, one a minute is kept."""
 
-    list_display = ("started_at", "loop", "outcome", "took", "result", "short_error", "machine", "correlation_id")
+    list_display = (
+        "started_at",
+        "loop",
+        "outcome",
+        "duration_ms",
+        "result",
+        "short_error",
+        "machine",
+        "correlation_id",
+    )
+    fields = (("loop", "started_at", "duration_ms", "outcome"), "result", "error", ("machine", "correlation_id"))
+    labels: ClassVar = {"duration_ms": "took"}
+    shown: ClassVar = {"duration_ms": took, "result": result_in_words}
     list_filter = (("loop", LoopFilter), "outcome", "machine")
     list_select_related = ("loop",)
     search_fields = ("correlation_id", "error")
     ordering = ("-started_at",)
 
-    @admin.display(ordering="duration_ms")
-    def took(self, run: LoopRun) -> str:
-        return f"{run.duration_ms:.0f} ms"
-
     @admin.display(description="error")
     def short_error(self, run: LoopRun) -> str:
         return run.error[:100]
+
+
+class ActionFilter(admin.SimpleListFilter):
+    title = "change"
+    parameter_name = "action"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+        return [(code, action_in_words(code)) for code in actions_in(AuditRecord.objects.all())]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditRecord]) -> QuerySet[AuditRecord]:
+        return queryset.filter(action=self.value()) if self.value() else queryset
 
 
 @admin.register(AuditRecord)
@@ -139,6 +173,46 @@ class AuditRecordAdmin(ReadOnlyAdmin[AuditRecord]):
     """Who changed which right, rule, limit, key or setting."""
 
     list_display = ("at", "actor", "action", "subject", "organization", "source", "address", "correlation_id")
-    list_filter = ("source", "action")
+    list_filter = ("source", ActionFilter)
+    fields = (
+        ("at", "action", "shown_subject", "organization"),
+        ("shown_actor", "source", "address", "correlation_id"),
+        "shown_changes",
+    )
+    shown: ClassVar = {"action": action_in_words}
+    labels: ClassVar = {"at": "when", "actor": "by", "action": "change"}
     search_fields = ("actor", "subject", "organization", "=correlation_id", "=address")
     ordering = ("-id",)
+
+    @admin.display(description="by")
+    def shown_actor(self, record: AuditRecord) -> str:
+        return _linked("user", record.actor_user_id, record.actor)
+
+    @admin.display(description="subject")
+    def shown_subject(self, record: AuditRecord) -> str:
+        return _linked(record.subject_kind, record.subject_id, record.subject)
+
+    @admin.display(description="values")
+    def shown_changes(self, record: AuditRecord) -> str:
+        """Return each field with its former and its new value."""
+        lines = [
+            (name, f"{old} → {new}" if old and new else f"{old}, removed" if old else new)
+            for name, old, new in changes(record)
+        ]
+        return format_html_join("", "<p>{}: {}</p>", lines) or NOTHING
+
+
+def _linked(kind: str, key: Any, name: str) -> str:
+    """Return `name`, with a link to its page where there is still such a row."""
+    model = next((model for model in admin.site._registry if model._meta.verbose_name == kind), None)
+    if model is None or not _is_there(model, key):
+        return name or NOTHING
+    page = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[key])
+    return format_html('<a href="{}">{}</a>', page, name)
+
+
+def _is_there(model: type[Model], key: Any) -> bool:
+    try:
+        return bool(key) and model._default_manager.filter(pk=key).exists()
+    except ValueError:  # of a subject that is known by a word
+        return False

@@ -16,6 +16,7 @@ from django.urls import reverse
 from cloudtrain_site.accounts.pages import framed
 from cloudtrain_site.database.bounded_pages import BoundedPaginator
 from cloudtrain_site.database.folding import folded
+from cloudtrain_site.wording.admin_pages import PlainPages
 from jobs.finding.search import about_jobs, matching
 from jobs.models import Job
 from jobs.permissions import is_superuser, manages_anything, organizations_of
@@ -51,8 +52,14 @@ class ProviderFilter(admin.SimpleListFilter):
         return queryset.filter(provider=self.value()) if self.value() else queryset
 
 
-class FoldedSearch(admin.ModelAdmin[M], Generic[M]):
+#: What the columns show that several rooms' models have.
+SHOWN = {"provider": label_of}
+
+
+class FoldedSearch(PlainPages[M], Generic[M]):
     """Searches names as everywhere: `search_fields` has `name_key`, or `name__folded` where there is no such column."""
+
+    shown = SHOWN
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[M], search_term: str) -> Any:
         return super().get_search_results(request, queryset, folded(search_term))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -19,7 +19,7 @@ from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.admin.pages import report
 from jobs.admin_base import OfJobAdmin, ProviderFilter, SuperuserAdmin
-from jobs.providers import names
+from jobs.providers import label_of, names
 from jobs.sync.waiting import reasons_at_providers
 from queueing import claims, operations, passes
 from queueing.budgets import admin as budget_admin  # noqa: F401 - register what they are about
@@ -64,6 +64,16 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
     list_select_related = ("job", "user", "organization")
     search_fields = ("job__name_key",)
     ordering = ("turn", "id")
+    labels: ClassVar = {"needs_usd": "highest cost", "enqueued_at": "queued at"}
+    fields = (
+        ("job", "status"),
+        ("organization", "user", "provider"),
+        ("priority", "priority_override", "effective_priority"),
+        ("enqueued_at", "not_before", "dispatched_at", "finished_at"),
+        ("needs_usd", "attempts", "claimed_on", "lease_until"),
+        ("staging_since", "unconfirmed_at"),
+        "last_error",
+    )
     actions = (
         "set_priority",
         "cancel_entries",
@@ -220,12 +230,13 @@ class QueueStateAdmin(SuperuserAdmin[QueueState]):
 @admin.register(ProviderLimit)
 class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
     list_display = ("provider", "max_running", "drained")
+    readonly_fields = ("provider",)
     actions = ("drain", "let_in")
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Offer the known providers."""
         if db_field.name == "provider":
-            return forms.ChoiceField(choices=[(name, name) for name in names()])
+            return forms.ChoiceField(choices=[(name, label_of(name)) for name in names()])
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     @admin.action(description="Drain the selected providers (start no new jobs there)", permissions=["change"])
@@ -249,7 +260,15 @@ class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
 
     def get_readonly_fields(self, request: HttpRequest, obj: ProviderLimit | None = None) -> tuple[str, ...]:
         """Make the provider, which is the key, read-only in a stored row."""
-        return ("provider",) if obj else ()
+        return tuple(super().get_readonly_fields(request, obj)) if obj else ()
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show it under the provider's title."""
+        return super().change_view(
+            request, object_id, form_url, {"subtitle": label_of(object_id), **(extra_context or {})}
+        )
 
     def save_model(self, request: HttpRequest, obj: ProviderLimit, form: Any, change: bool) -> None:
         """Save by the verb. A limit that it refuses becomes a message, and nothing is changed."""

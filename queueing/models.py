@@ -130,7 +130,7 @@ class QueueEntry(Stateful):
         ]
 
     def __str__(self) -> str:
-        return f"queue entry of {self.job_id}"
+        return f"Queue entry of {self.job}"
 
     def record(self, change: Change) -> None:
         record_in_history(self.job, change)

@@ -13,11 +13,13 @@ from approvals.decisions import MAX_NOTES_CHARS
 from approvals.models import ApprovalRequest, ApprovalRule, Requirement
 from approvals.queries import changes_of
 from approvals.reviewers import who_decides
+from cloudtrain_site.wording.values import price
 from jobs.configs.reading import read_config
 from jobs.costs.estimates import step_range
 from jobs.costs.prices import rate_of
 from jobs.fuses.actions import CENT, HIGHEST
 from jobs.models import Job, ProviderConfig
+from jobs.providers import label_of
 
 MAX_LAST_JOBS = 5
 #: The jobs that a rule holds, by the criterion that it sets.
@@ -44,9 +46,9 @@ def how_estimated(job: Job) -> str:
     seconds = f"{pace.low:.3g}" if pace.low == pace.high else f"{pace.low:.3g} to {pace.high:.3g}"
     duration = f"{reading.steps} steps of about {seconds} s ({source})"
     if rate is None:
-        return f"{duration}; no price is set for {job.hardware_profile} at {job.provider}."
-    price = f"at ${rate.normalize():f} a second" if rate else "$0.00 (own hardware)"
-    return f"{duration}, {price} on {job.hardware_profile}."
+        return f"{duration}; no price is set for {job.hardware_profile} at {label_of(job.provider)}."
+    rated = f"at {price(rate)}" if rate else "$0.00 (own hardware)"
+    return f"{duration}, {rated} on {job.hardware_profile}."
 
 
 def requirement_text(requirement: Requirement) -> str:
@@ -83,7 +85,7 @@ def limit_text(requirement: Requirement | ApprovalRule) -> str:
 
 
 def _criterion(name: str, value: Any) -> str:
-    shown = f"{value:,.2f}" if name == "cost_exceeds" else value
+    shown = f"{value:,.2f}" if name == "cost_exceeds" else label_of(value) if name == "provider" else value
     return CRITERION_TEXTS.get(name, f"{name.replace('_', ' ')} {{}}").format(shown)
 
 

@@ -30,6 +30,7 @@ from cloudtrain_site.states import Source
 from jobs.admin.pages import as_json
 from jobs.admin_base import OfJobAdmin, remembered
 from jobs.permissions import organizations_of
+from jobs.providers import label_of
 from jobs.roles import MANAGERS
 from queueing.budgets.outlook import BudgetReader
 
@@ -94,7 +95,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
 
     @admin.display(description="job")
     def name(self, request: ApprovalRequest) -> str:
-        return request.job.config_name
+        return str(request.job)
 
     @admin.display(description="time left")
     def urgency(self, request: ApprovalRequest) -> str:
@@ -119,9 +120,9 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
 
     @admin.display(description="job")
     def shown_job(self, request: ApprovalRequest) -> str:
-        """Return name and id, with a link to the job's page in the admin."""
+        """Return its name, with a link to the job's page in the admin."""
         page = reverse("admin:jobs_job_change", args=[request.job_id])
-        return format_html('{} (<a href="{}">{}</a>)', request.job.config_name, page, request.job_id)
+        return format_html('<a href="{}">{}</a>', page, request.job)
 
     @admin.display(description="time left")
     def time_left(self, request: ApprovalRequest) -> str:
@@ -144,7 +145,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
 
     @admin.display(description="provider")
     def provider(self, request: ApprovalRequest) -> str:
-        return request.job.provider
+        return label_of(request.job.provider)
 
     @admin.display(description="hardware")
     def hardware(self, request: ApprovalRequest) -> str:
@@ -239,7 +240,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
             pending = approval_request.status == RequestStatus.PENDING and approval_request.expires_at > timezone.now()
             requester = approval_request.requested_by or "a deleted user"
             context |= {
-                "title": f"{approval_request.job.config_name} by {requester}",
+                "title": f"{approval_request.job} by {requester}",
                 "subtitle": None,
                 "request_pending": pending,
                 "objection": decision_objection(request.user, approval_request),

@@ -12,6 +12,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.utils import timezone
 
+from cloudtrain_site.audit.words import action_in_words
+
 
 class AuditError(RuntimeError):
     """An attempt to edit or delete an audit record."""
@@ -84,7 +86,7 @@ class AuditRecord(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.actor}: {self.action} {self.subject}"
+        return f"{action_in_words(self.action)}: {self.subject}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Add the record. Raises AuditError for a stored one."""

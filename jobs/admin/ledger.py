@@ -8,9 +8,12 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 
-from jobs.admin_base import OfJobAdmin, ProviderFilter
+from cloudtrain_site.wording.values import duration, price
+from jobs.admin_base import SHOWN, OfJobAdmin, ProviderFilter
 from jobs.models import LedgerEntry
 
 
@@ -34,16 +37,33 @@ class LedgerEntryAdmin(OfJobAdmin[LedgerEntry]):
     """Every amount that was reserved, spent or corrected, the newest first."""
 
     list_display = (
-        *("id", "at", "kind", "amount", "organization", "user", "provider", "hardware", "job_id"),
+        *("id", "at", "kind", "amount", "organization", "user", "provider", "hardware", "named"),
         *("by", "reason"),
     )
     list_filter = ("kind", DayFilter, ProviderFilter, "organization")
-    list_select_related = ("organization", "user")
+    list_select_related = ("organization", "user", "job")
     search_fields = ("=job__id",)
     search_help_text = "Id of a job"
     ordering = ("-id",)
     sortable_by = ()
     actions = None
+    fields = (
+        ("kind", "amount", "at", "day"),
+        ("job", "organization", "user", "sequence"),
+        ("provider", "hardware", "seconds"),
+        ("per_second", "priced_on", "source"),
+        ("by", "reason"),
+    )
+    labels: ClassVar = {"seconds": "time", "per_second": "price", "priced_on": "price of"}
+    shown: ClassVar = {**SHOWN, "seconds": duration, "per_second": price}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[LedgerEntry]:
+        return super().get_queryset(request).defer("job__config", "job__dataloader_config")
+
+    @admin.display(description="job")
+    def named(self, entry: LedgerEntry) -> str:
+        page = reverse("admin:jobs_job_change", args=[entry.job_id])
+        return format_html('<a href="{}">{}</a>', page, entry.job)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[LedgerEntry], search_term: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -28,11 +28,14 @@ from cloudtrain_site.models import ApiKey, LimitUse, Scope
 from cloudtrain_site.names import readable_name
 from cloudtrain_site.redaction import mask_secrets
 from cloudtrain_site.states import Actor, Source
+from cloudtrain_site.wording.admin_pages import PlainValues
+from cloudtrain_site.wording.values import money
 from jobs import lifecycle
 from jobs.admin.deactivation import DeactivatesOrganizations, DeactivatesUsers
 from jobs.admin.recorded import MembershipInline, RecordsEdits, UserForm, store_members
 from jobs.admin_base import OfJobAdmin, PlainNamesAdmin, ProviderFilter, SuperuserAdmin
 from jobs.configs.store import MaskedError, columns_for
+from jobs.dashboard.history import SOURCES, title_of
 from jobs.datasets import admin as upload_admin  # noqa: F401 - register what they are about
 from jobs.limits import at_a_limit, with_counts
 from jobs.models import Job, JobEvent, Organization, ProviderConfig, TrainingConfig
@@ -41,15 +44,21 @@ from jobs.providers import label_of, names
 from jobs.webhooks import admin as webhook_admin  # noqa: F401 - register what they are about
 
 
-class JobEventInline(admin.TabularInline[JobEvent, Job]):
+class JobEventInline(PlainValues[JobEvent], admin.TabularInline[JobEvent, Job]):
     """A job's history, oldest first."""
 
     model = JobEvent
-    fields = ("at", "subject", "old", "new", "actor", "source", "reason", "correlation_id")
+    fields = ("at", "happened", "actor", "source", "reason", "correlation_id")
+    labels: ClassVar = {"at": "when", "actor": "by", "source": "through"}
+    shown: ClassVar = {"source": lambda source: SOURCES.get(source, source)}
     readonly_fields = fields
     extra = 0
     can_delete = False
     verbose_name_plural = "history"
+
+    @admin.display(description="what happened")
+    def happened(self, event: JobEvent) -> str:
+        return title_of(event)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Only the verbs write history."""
@@ -64,7 +73,7 @@ class JobEventInline(admin.TabularInline[JobEvent, Job]):
 class JobAdmin(OfJobAdmin[Job]):
     """Every job, found by id, name, external id or correlation id."""
 
-    list_display = ("config_name", "organization", "submitted_by", "provider", "status", "shown_progress", "created_at")
+    list_display = ("named", "organization", "submitted_by", "provider", "status", "shown_progress", "created_at")
     list_filter = ("status", ProviderFilter, "organization")
     list_select_related = ("organization", "submitted_by")
     search_fields = ("name_key",)
@@ -87,6 +96,12 @@ class JobAdmin(OfJobAdmin[Job]):
     )
     readonly_fields = ("shown_config", "shown_cost", "shown_dataloader", "shown_result", "id")
 
+    labels: ClassVar = {"config_name": "name", "estimated_cost_usd": "estimated cost"}
+
+    @admin.display(description="job")
+    def named(self, job: Job) -> str:
+        return str(job)
+
     @admin.display(description="progress")
     def shown_progress(self, job: Job) -> str:
         """Return the percentage; empty: unknown."""
@@ -99,7 +114,7 @@ class JobAdmin(OfJobAdmin[Job]):
     @admin.display(description="cost")
     def shown_cost(self, job: Job) -> str:
         """Return its cost, or that it is not known and why."""
-        cost = f"${job.cost_usd:,.2f}"
+        cost = money(job.cost_usd)
         return cost if job.cost_doubt is None else f"Not known, at least {cost}: {job.cost_doubt}"
 
     @admin.display(description="config")
@@ -267,6 +282,8 @@ class TrainingConfigAdmin(RecordsEdits[TrainingConfig], SuperuserAdmin[TrainingC
 @admin.register(ProviderConfig)
 class ProviderConfigAdmin(RecordsEdits[ProviderConfig], SuperuserAdmin[ProviderConfig]):
     list_display = ("name", "enabled", "webhook_url", "default_hardware", "updated_at")
+    shown: ClassVar = {"name": label_of}
+    readonly_fields = ("name",)
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Offer the providers that there are."""
@@ -276,7 +293,15 @@ class ProviderConfigAdmin(RecordsEdits[ProviderConfig], SuperuserAdmin[ProviderC
 
     def get_readonly_fields(self, request: HttpRequest, obj: ProviderConfig | None = None) -> tuple[str, ...]:
         """Make the name, which is the key, read-only in a stored row."""
-        return ("name",) if obj else ()
+        return tuple(super().get_readonly_fields(request, obj)) if obj else ()
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show it under the provider's title."""
+        return super().change_view(
+            request, object_id, form_url, {"subtitle": label_of(object_id), **(extra_context or {})}
+        )
 
 
 DEFAULT_LIFETIME_DAYS = 365

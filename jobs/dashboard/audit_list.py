@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,9 +15,8 @@ from django.utils.http import urlencode
 from cloudtrain_site.audit.export import export
 from cloudtrain_site.audit.models import AuditRecord, AuditSource
 from cloudtrain_site.audit.queries import AuditFilter, actions_in, page_of
+from cloudtrain_site.audit.words import action_in_words, changes
 
-MAX_VALUE_CHARS = 200
-MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 SOURCES = {**dict(AuditSource.choices), AuditSource.PAGE: "pages"}
 _DATE = forms.DateInput(attrs={"type": "date", "class": "input"})
 
@@ -44,7 +40,7 @@ class AuditForm(forms.Form):
 
     def __init__(self, *args: Any, actions: list[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        choices = [("", "any"), *((name, name.replace("_", " ")) for name in actions)]
+        choices = [("", "any"), *((name, action_in_words(name)) for name in actions)]
         self.fields["action"].choices = choices  # type: ignore[attr-defined]
 
 
@@ -100,29 +96,7 @@ class AuditList:
 def item_of(record: AuditRecord) -> dict[str, Any]:
     return {
         "record": record,
-        "action": record.action.replace("_", " ").capitalize(),
+        "action": action_in_words(record.action),
         "source": SOURCES.get(record.source, record.source),
-        "changes": list(_changes(record)),
+        "changes": list(changes(record)),
     }
-
-
-def _changes(record: AuditRecord) -> Iterator[tuple[str, str, str]]:
-    """Yield each field that changed with its former and its new value; "" where there was no such value.
-
-    In the order of their names: PostgreSQL keeps no other.
-    """
-    before, after = record.before or {}, record.after or {}
-    for name in sorted({**before, **after}):
-        yield name.replace("_", " "), _shown(before, name), _shown(after, name)
-
-
-def _shown(values: dict[str, Any], name: str) -> str:
-    if name not in values:
-        return ""
-    value = values[name]
-    if value in (None, "", [], {}):
-        return "none"
-    if isinstance(value, str) and MOMENT.fullmatch(value):
-        return f"{datetime.fromisoformat(value).astimezone(UTC):%-d %b %Y, %H:%M} UTC"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}…"

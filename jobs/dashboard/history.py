@@ -180,11 +180,11 @@ def _moment(event: JobEvent) -> Moment:
     return Moment(
         at=event.at,
         at_utc=as_utc(event.at),
-        title=_title(event),
+        title=title_of(event),
         kind=event.new if is_of_job and event.old != event.new else "side",
         person=_person(event),
         reason="" if event.reason in SELF_EVIDENT else event.reason,
-        move=f"{event.subject}: {event.old or 'new'} → {event.new}",
+        move=f"{event.subject.replace('_', ' ')}: {event.old or 'new'} → {event.new}",
         actor=event.actor,
         source=SOURCES.get(event.source, event.source),
         correlation_id=event.correlation_id,
@@ -198,7 +198,8 @@ def _person(event: JobEvent) -> str:
     return event.actor if is_persons else ""
 
 
-def _title(event: JobEvent) -> str:
+def title_of(event: JobEvent) -> str:
+    """Return in a few words what happened."""
     if event.old == event.new:
         is_cancel_request = event.subject == Job.SUBJECT and event.reason.startswith(CANCEL_REQUESTED)
         return "Cancellation requested" if is_cancel_request else NOTES.get(event.subject, event.subject)
@@ -206,4 +207,4 @@ def _title(event: JobEvent) -> str:
         return FIRSTS[event.subject]
     if not event.old and event.subject == Job.SUBJECT:
         return "Found at the provider"
-    return TITLES.get((event.subject, event.new), f"{event.subject}: {event.new}")
+    return TITLES.get((event.subject, event.new), f"{event.subject.replace('_', ' ').capitalize()}: {event.new}")

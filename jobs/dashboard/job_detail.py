@@ -9,11 +9,11 @@ from typing import Any
 from django.utils import timezone
 
 from cloudtrain_site.api import as_utc
-from jobs.dashboard.rows import OWN_HARDWARE, Row, expected_cost, is_on_own_hardware, make_rows, money, unknown_cost
+from cloudtrain_site.wording.values import duration, money
+from jobs.dashboard.rows import OWN_HARDWARE, Row, expected_cost, is_on_own_hardware, make_rows, unknown_cost
 from jobs.extensions import panels_of
 from jobs.failures.cause import NO_CAUSE, advice_for
 from jobs.models import Job
-from jobs.notices.durations import duration
 from jobs.permissions import AnyUser, visible_jobs
 from jobs.providers import deletes_logs, label_of
 from jobs.runs.prefill import may_run_again

@@ -13,13 +13,14 @@ from django.views.decorators.gzip import gzip_page
 
 from cloudtrain_site.accounts.preferences import preferences_of
 from cloudtrain_site.conf.places import COMMAND
+from cloudtrain_site.wording.values import money
 from jobs.dashboard.list_query import address_of, found_by, page_of, read_query, those_of
 from jobs.dashboard.listing.chips import chips_of, without
 from jobs.dashboard.listing.columns import COLUMNS, columns_of, with_cells
 from jobs.dashboard.listing.panel import panel_context
 from jobs.dashboard.listing.totals import totals_of
 from jobs.dashboard.navigation import item_for, page, page_context, part
-from jobs.dashboard.rows import make_rows, money
+from jobs.dashboard.rows import make_rows
 from jobs.extensions import list_acts
 from jobs.finding.orders import COST, DURATION, LOSS, NAME, NEWEST, OLDEST, SORTS, STATUS
 from jobs.models import JobQuerySet

@@ -13,11 +13,11 @@ from django.urls import reverse
 
 from cloudtrain_site.api import as_utc
 from cloudtrain_site.database.beginnings import beginning, beginning_of
+from cloudtrain_site.wording.values import duration, money
 from jobs.api.serializers import seconds_of
 from jobs.extensions import facets_of
 from jobs.failures.cause import NO_CAUSE
 from jobs.models import Job, JobEvent
-from jobs.notices.durations import duration
 from jobs.permissions import AnyUser, Team, is_superuser, teams_of
 from jobs.providers import label_of
 from jobs.queries import reasons_to_stop
@@ -26,7 +26,6 @@ from jobs.statuses import JobStatus
 
 #: The chip's text by kind, which the stylesheet uses as well.
 LABELS: Mapping[str, str] = dict(JobStatus.choices) | {"held": "Held", "cancelling": "Cancelling"}
-CENT = Decimal("0.01")
 #: The kinds whose note is a reason.
 WITH_REASON = (JobStatus.PENDING, JobStatus.UPLOADING, JobStatus.QUEUED, JobStatus.FAILED, "held", "cancelling")
 #: The facet fields that a row shows; the facets need not compute others.
@@ -124,11 +123,6 @@ class Row:
 
 #: Instead of a cost of 0.
 OWN_HARDWARE = "own hardware"
-
-
-def money(amount: Decimal) -> str:
-    """Format US dollars and cents; never "$0.00" for a cost above 0."""
-    return f"<${CENT}" if 0 < amount < CENT else f"${amount:,.2f}"
 
 
 def unknown_cost(job: Job) -> str:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
+from typing import ClassVar
 
-from jobs.admin_base import ScopedAdmin
+from django.contrib import admin
+from django.template.defaultfilters import filesizeformat
+
+from cloudtrain_site.wording.admin_pages import PlainValues
+from jobs.admin_base import SHOWN, ScopedAdmin
 from jobs.models import DatasetCopy, DatasetUpload
 
 
-class DatasetCopyInline(admin.TabularInline[DatasetCopy, DatasetUpload]):
+class DatasetCopyInline(PlainValues[DatasetCopy], admin.TabularInline[DatasetCopy, DatasetUpload]):
     model = DatasetCopy
     fields = ("provider", "sent_bytes", "external_id", "expires_at", "updated_at")
     readonly_fields = fields
     extra = 0
+    labels: ClassVar = {"sent_bytes": "sent"}
+    shown: ClassVar = {**SHOWN, "sent_bytes": filesizeformat}
     can_delete = False
     verbose_name_plural = "copies at providers"
 
@@ -31,4 +37,5 @@ class DatasetUploadAdmin(ScopedAdmin[DatasetUpload]):
     list_select_related = ("organization", "uploaded_by")
     search_fields = ("=id", "name__folded", "=sha256", "uploaded_by__username__folded")
     ordering = ("-id",)
+    shown: ClassVar = {**SHOWN, "size": filesizeformat}
     inlines = (DatasetCopyInline,)

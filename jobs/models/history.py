@@ -36,7 +36,8 @@ class JobEvent(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.old or 'new'} -> {self.new} by {self.actor}"
+        subject = self.subject.replace("_", " ").capitalize()
+        return f"{subject}: {self.old or 'new'} → {self.new} by {self.actor}"
 
 
 def record_in_history(job: Job, change: Change) -> None:

@@ -244,7 +244,7 @@ class Job(Lineage, Stateful):
         ]
 
     def __str__(self) -> str:
-        return f"{self.config_name} ({self.id})"
+        return self.config_name if self.number is None else f"{self.config_name} #{self.number}"
 
     @property
     def job_type(self) -> str:

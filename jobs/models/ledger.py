@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from cloudtrain_site.wording.values import money
 from jobs.models.job import Job
 from jobs.models.organization import Organization
 from jobs.validators import NAME_LIMIT
@@ -126,7 +127,7 @@ class LedgerEntry(OfJob):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.amount} of {self.job_id}"
+        return f"{self.get_kind_display()} of {money(self.amount)} for {self.job}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Add the entry. Raises LedgerError for a stored one."""

@@ -9,10 +9,10 @@ from django.contrib.auth.models import User
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.notices.models import Notice
 from cloudtrain_site.notices.outbox import call_back, fill_in
+from cloudtrain_site.wording.values import duration
 from jobs.configs.secrets import unsealed_columns
 from jobs.failures.cause import NO_CAUSE
 from jobs.models import Job
-from jobs.notices.durations import duration
 from jobs.queries import reasons_to_stop
 from jobs.statuses import JobStatus
 

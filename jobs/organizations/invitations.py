@@ -11,11 +11,13 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import CharField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Cast
 from django.http import Http404
 from django.utils import timezone
 from rest_framework.exceptions import PermissionDenied
 
+from cloudtrain_site.audit.models import AuditRecord
 from cloudtrain_site.audit.recording import Subject, record
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
@@ -30,6 +32,8 @@ DEFAULT_DAYS = 7
 MAX_DAYS = 90
 #: More would be a script's mistake, or a way to send mail to strangers.
 MAX_OPEN = 100
+
+MADE = "invitation_made"
 
 #: One sentence for an unknown link and one that was cut, so that nobody learns which links there were.
 NO_SUCH_LINK = "This invitation does not exist. Check that the link is complete."
@@ -46,6 +50,14 @@ def invitations_of(organization: Organization) -> QuerySet[Invitation]:
     """Return the invitations that can still be accepted, newest first."""
     found = organization.invitations.filter(accepted_at=None, withdrawn_at=None, expires_at__gt=timezone.now())
     return found.select_related("invited_by")
+
+
+def with_inviters(invitations: QuerySet[Invitation]) -> QuerySet[Invitation]:
+    """Add as `inviter` the name on record, for those that were made by nobody with an account: an operator, say."""
+    made = AuditRecord.objects.filter(
+        action=MADE, subject_kind="invitation", subject_id=Cast(OuterRef("pk"), CharField())
+    )
+    return invitations.annotate(inviter=Subquery(made.values("actor")[:1]))
 
 
 def invite(
@@ -78,7 +90,7 @@ def invite(
             expires_at=timezone.now() + timedelta(days=days),
         )
         after = {"role": role, "email": invitation.email, "expires_at": invitation.expires_at}
-        record("invitation_made", _subject(invitation), by=actor, organization=organization, after=after)
+        record(MADE, _subject(invitation), by=actor, organization=organization, after=after)
     return invitation, token
 
 

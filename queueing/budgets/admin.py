@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 
-from jobs.admin_base import ScopedAdmin
+from cloudtrain_site.wording.admin_pages import amount
+from cloudtrain_site.wording.values import moment_on_page
+from jobs.admin_base import SHOWN, ScopedAdmin
 from queueing.budgets.editing import visible_budgets
 from queueing.budgets.sums import states
 from queueing.models import Budget
@@ -28,6 +32,7 @@ class BudgetAdmin(ScopedAdmin[Budget]):
     )
     readonly_fields = ("time_zone", "committed", "resets_at")
     actions = None
+    shown: ClassVar = {**SHOWN, "thresholds": lambda percents: ", ".join(f"{one} %" for one in percents)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
         return visible_budgets(request.user)
@@ -39,9 +44,9 @@ class BudgetAdmin(ScopedAdmin[Budget]):
     def committed(self, budget: Budget) -> str:
         """Return what is spent and held in the present period."""
         (state,) = states([budget])
-        return f"${state.committed:,.2f}"
+        return amount(state.committed)
 
     @admin.display(description="resets at")
     def resets_at(self, budget: Budget) -> str:
         (state,) = states([budget])
-        return f"{state.resets_at:%Y-%m-%d %H:%M} UTC" if state.resets_at else "never"
+        return moment_on_page(state.resets_at) if state.resets_at else "never"

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.contrib.humanize.templatetags.humanize import ordinal
 
+from cloudtrain_site.wording.values import rough_duration
 from jobs.models import Job
-from jobs.notices.durations import rough_duration
 from jobs.permissions import AnyUser
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry

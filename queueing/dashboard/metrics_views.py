@@ -8,10 +8,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.http import urlencode
 
+from cloudtrain_site.wording.values import rough_duration
 from jobs.costs.metrics import Period, summary
 from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import LABELS
-from jobs.notices.durations import rough_duration
 from jobs.permissions import organizations_of
 from jobs.statuses import JobStatus
 from queueing.statistics import DayOfWaits, wait_by_day

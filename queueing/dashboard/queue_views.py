@@ -12,10 +12,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from cloudtrain_site.api import as_utc
+from cloudtrain_site.wording.values import duration, rough_duration
 from jobs.dashboard.job_detail import seconds_left
 from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import LABELS, expected_cost
-from jobs.notices.durations import duration, rough_duration
 from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
 from jobs.providers import label_of, names
 from jobs.roles import MANAGERS, SUBMITTERS

@@ -82,7 +82,13 @@ def test_from_an_invitation_to_the_members_first_job_without_a_superuser(browse:
     expect(page.get_by_text("nora is lead now.")).to_be_visible()
     look_at(page, "members-with-nora")
     page.get_by_role("link", name="History").click()
-    for change in ("Invitation made", "User made", "Member added", "Invitation accepted", "Role changed"):
+    for change in (
+        "Invited somebody",
+        "Made a user",
+        "Added a member",
+        "Accepted an invitation",
+        "Changed a member’s role",
+    ):
         expect(page.locator("table").get_by_text(change).first).to_be_visible()
     look_at(page, "history")
     page.get_by_role("link", name="Members", exact=True).click()
@@ -162,7 +168,7 @@ def test_a_superuser_walks_through_the_site(browse: Browse, root: User, alice: U
     page.get_by_role("button", name="Reactivate").click()
     expect(page.get_by_text("alice has access again.")).to_be_visible()
     page.get_by_role("link", name="Audit").click()
-    expect(page.locator("table").get_by_text("User deactivated").first).to_be_visible()
+    expect(page.locator("table").get_by_text("Deactivated a user").first).to_be_visible()
     look_at(page, "site-audit")
 
 

@@ -130,7 +130,7 @@ def test_what_costs_nothing_known_is_said(browse: Browse, alice: User, bob: User
     assert outcome.approval is not None
     page = browse(bob, f"{LIST}{outcome.approval.pk}/change/")
     expect(page.get_by_text("can't be estimated")).to_be_visible()
-    expect(page.get_by_text("no price is set for gpu-h100 at replicate")).to_be_visible()
+    expect(page.get_by_text("no price is set for gpu-h100 at Replicate")).to_be_visible()
 
 
 def test_what_others_decide_shows_at_once_and_loses_nothing_that_was_typed(

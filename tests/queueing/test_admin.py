@@ -43,7 +43,7 @@ def test_the_list_is_in_the_real_order_with_the_reasons(enqueue: Enqueue, bob: U
     urgent = enqueue(config_name="urgent")
     act(bob, "set_priority", urgent, answered="yes", priority=50, reason="deadline")
     text = page(bob, f"{LIST}?status__exact=pending")
-    assert text.index("urgent (") < text.index("later (")
+    assert text.index(">urgent") < text.index(">later")
     assert "2 jobs are running" in text
 
 
@@ -168,6 +168,6 @@ def test_with_fair_share_the_list_is_in_the_order_of_the_shares(enqueue: Enqueue
     enqueue(config_name="mine")
     enqueue(config_name="theirs", organization=Organization.objects.get(name="other"), submitted_by=charlie)
     text = page(root, LIST)
-    assert text.index("run-1 (") < text.index("theirs (") < text.index("mine (")
+    assert text.index(">run-1") < text.index(">theirs") < text.index(">mine")
     text = page(root, f"{LIST}?o=9")
-    assert text.index("mine (") < text.index("theirs (")
+    assert text.index(">mine") < text.index(">theirs")

@@ -17,8 +17,8 @@ from rest_framework.exceptions import APIException
 from cloudtrain_site.api import current_user
 from cloudtrain_site.errors import sentences_of
 from cloudtrain_site.limits.pages import within_limits
+from cloudtrain_site.wording.values import money
 from jobs.dashboard.navigation import for_scripts
-from jobs.dashboard.rows import money
 from jobs.dashboard.tag_views import offered_tags
 from jobs.extensions import ListAct, list_acts
 from jobs.models import Job

@@ -16,7 +16,7 @@ from jobs.dashboard.settings.frame import SettingsPage, settings_page
 from jobs.models import Invitation, Job, Membership
 from jobs.organizations.authority import lock_organization
 from jobs.organizations.invitation_mail import mail_invitation
-from jobs.organizations.invitations import DEFAULT_DAYS, MAX_DAYS, invitations_of, invite, withdraw
+from jobs.organizations.invitations import DEFAULT_DAYS, MAX_DAYS, invitations_of, invite, with_inviters, withdraw
 from jobs.organizations.members import JobsOfMember, change_role, leave, members_of, people_in, remove_member
 from jobs.roles import Role
 from jobs.statuses import ACTIVE
@@ -166,7 +166,7 @@ def _list(page: SettingsPage, form: InvitationForm, *, status: int = 200, **made
         "is_member": any(member.user_id == page.user.pk for member in memberships),
         "roles": Role.choices,
         "form": form,
-        "invitations": invitations_of(page.organization) if page.administers else [],
+        "invitations": with_inviters(invitations_of(page.organization)) if page.administers else [],
         **made,
     }
     return page.render("settings/members.html", context, status=status)

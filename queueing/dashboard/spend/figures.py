@@ -11,8 +11,8 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.urls import reverse
 
+from cloudtrain_site.wording.values import money
 from jobs.costs.report import MAX_SERIES, Breakdown, DearJob, Share
-from jobs.dashboard.rows import money
 from jobs.models import Organization
 from jobs.providers import label_of
 from queueing.budgets.periods import MONTHS

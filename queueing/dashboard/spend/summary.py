@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
+from cloudtrain_site.wording.values import money
 from jobs.costs.report import count_unpriced
 from jobs.costs.spending import Spending
-from jobs.dashboard.rows import money
 from jobs.models import Organization
 from jobs.permissions import is_superuser
 from queueing.budgets.editing import visible_budgets

@@ -68,7 +68,7 @@ def test_the_page_names_each_rule_with_its_approvals(
     for address in ("/approvals", f"/jobs/{request.job_id}"):
         page = shown_to(alice, address)
         assert "Holds jobs on cpu. Needs 1 approval by leads and admins." in page
-        assert "Holds jobs for local. Needs 1 approval by members of the group safety." in page
+        assert "Holds jobs for This machine. Needs 1 approval by members of the group safety." in page
         assert page.index("1 of 1 approvals") < page.index("0 of 1 approvals")
 
 
@@ -106,14 +106,14 @@ def test_the_admin_lists_filters_and_shows_every_rule(hold: Callable[[], Approva
     request = hold()
     assert "cpus, local</td>" in shown_to(bob, ADMIN)
     for rule in ("cpus", "local"):
-        assert ">flux</a>" in shown_to(bob, f"{ADMIN}?rule={rule}")
-    assert ">flux</a>" not in shown_to(bob, f"{ADMIN}?rule=other")
+        assert ">flux #1</a>" in shown_to(bob, f"{ADMIN}?rule={rule}")
+    assert ">flux #1</a>" not in shown_to(bob, f"{ADMIN}?rule=other")
     page = shown_to(bob, f"{ADMIN}{request.pk}/change/")
     assert (
         "<strong>cpus</strong>: Holds jobs on cpu. Needs 1 approval by leads and admins. "
         "The hardware cpu is restricted. 0 of 1" in page
     )
-    assert "<strong>local</strong>: Holds jobs for local." in page
+    assert "<strong>local</strong>: Holds jobs for This machine." in page
 
 
 def test_many_at_once_count_each_for_what_its_author_decides_for(

@@ -20,11 +20,11 @@ from approvals.intake import SubmissionRequest
 from approvals.models import ApprovalRule
 from cloudtrain_site.events.store import current_number
 from cloudtrain_site.states import Actor, Source
+from cloudtrain_site.wording.values import duration, money
 from jobs import lifecycle
 from jobs.configs.submission import Submission
-from jobs.dashboard.rows import Row, make_rows, money
+from jobs.dashboard.rows import Row, make_rows
 from jobs.models import Job, Membership, Organization
-from jobs.notices.durations import duration
 from jobs.providers import names
 from jobs.providers.base import Snapshot
 from jobs.roles import Role

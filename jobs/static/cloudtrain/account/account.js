@@ -1,7 +1,7 @@
 // The account page: keys that are shown once, and the time zone.
 
 import { ask, call, fetchText, onEvent, showProblem, switchedOff, toast } from "../shell/page.js";
-import { knownZone, showTimes, useZone } from "../shell/times.js";
+import { LOCALE, knownZone, showTimes, useZone } from "../shell/times.js";
 
 const find = (id) => document.getElementById(id);
 const addresses = find("main").dataset;
@@ -124,7 +124,7 @@ zone.addEventListener("change", async () => {
 });
 
 function showNow() {
-  const format = new Intl.DateTimeFormat(undefined, {
+  const format = new Intl.DateTimeFormat(LOCALE, {
     dateStyle: "medium",
     timeStyle: "short",
     timeZone: knownZone(kept),

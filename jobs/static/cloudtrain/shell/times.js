@@ -1,10 +1,14 @@
-// Times in the reader's words and zone; the exact one is the title.
+// Times in the reader's zone; the exact one is the title.
 
-const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: "auto", style: "short" });
+// Of all pages, which are in English: the server writes "6 Oct 2026, 14:05", too.
+export const LOCALE = "en-GB";
+const RELATIVE = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "short" });
 let exact;
 let brief;
 let day;
-useZone(document.body.dataset.zone);
+// The admin's body is Django's own.
+const named = /** @type {HTMLMetaElement | null} */ (document.querySelector('meta[name="time-zone"]'));
+useZone(document.body.dataset.zone ?? named?.content);
 /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
 const UNITS = [
   ["day", 86400],
@@ -21,7 +25,7 @@ const SHORT_UNITS = [
 
 /** Write times in the zone of that name from now on; in the browser's without one, or with one that it doesn't know. */
 export function useZone(name) {
-  const format = (options) => new Intl.DateTimeFormat(undefined, { ...options, timeZone: knownZone(name) });
+  const format = (options) => new Intl.DateTimeFormat(LOCALE, { ...options, timeZone: knownZone(name) });
   exact = format({ dateStyle: "full", timeStyle: "long" });
   brief = format({ dateStyle: "medium", timeStyle: "short" });
   day = format({ day: "numeric", month: "short", year: "numeric" });
@@ -64,7 +68,7 @@ export function duration(seconds) {
   return [larger, ...smaller.filter(([count]) => count > 0)].map((part) => part.join(" ")).join(" ");
 }
 
-// Each row says from how many seconds on an estimate is rounded to which unit, like jobs/notices/durations.py.
+// Each row says from how many seconds on an estimate is rounded to which unit, like cloudtrain_site/wording/values.py.
 const ROUNDING = [
   [86_400, 3_600],
   [14_400, 1_800],
@@ -102,7 +106,8 @@ export function showTimes(root) {
   const now = Date.now();
   for (const element of root.querySelectorAll("time[datetime]")) {
     const date = new Date(element.dateTime);
-    write(element, textOf(element, date, now));
+    // What the server calls Sep.
+    write(element, textOf(element, date, now).replace("Sept ", "Sep "));
     element.title ||= exact.format(date);
     if ("left" in element.dataset) element.classList.toggle("is-urgent", date.getTime() - now <= URGENT_MS);
   }

@@ -9,6 +9,7 @@ from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import User
 
 from cloudtrain_site.audit.models import AuditRecord
+from cloudtrain_site.audit.recording import OPERATOR
 from jobs.dashboard.form_pages import stamp_of
 from jobs.models import Invitation, Job, Membership, Organization
 from jobs.organizations.invitations import find_invitation, invite
@@ -154,6 +155,13 @@ class TestRemoval:
 
 
 class TestInvitations:
+    def test_the_list_says_who_invited(self, maria: User, acme: Organization) -> None:
+        invite(acme, Role.VIEWER, by=OPERATOR, email="one@example.org")
+        invite(acme, Role.VIEWER, by=maria, email="two@example.org")
+        page = text_of(browser_of(maria).get(MEMBERS))
+        assert "one@example.org Viewer an operator, on the command line" in page
+        assert "two@example.org Viewer maria" in page
+
     def test_the_link_is_shown_once(self, maria: User) -> None:
         browser = browser_of(maria)
         fields = {"email": "new@example.org", "role": "lead", "days": "3"}

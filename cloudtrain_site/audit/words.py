@@ -1,0 +1,109 @@
+"""What an audit record says to people: the change as a sentence, and the fields with their values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain_site.wording.values import in_words
+
+if TYPE_CHECKING:
+    from cloudtrain_site.audit.models import AuditRecord
+
+MAX_VALUE_CHARS = 200
+
+#: A change by its code; the subject's name follows. A missing one is shown by its code.
+ACTIONS: Mapping[str, str] = {
+    "budget_changed": "Changed a budget",
+    "budget_made": "Made a budget",
+    "budget_removed": "Removed a budget",
+    "config_changed": "Changed a stored config",
+    "config_made": "Stored a config",
+    "config_removed": "Removed a stored config",
+    "email_changed": "Changed a mail address",
+    "emergency_link_made": "Made an emergency link",
+    "emergency_link_used": "Signed in by an emergency link",
+    "group_changed": "Changed a group",
+    "group_made": "Made a group",
+    "group_removed": "Removed a group",
+    "invitation_accepted": "Accepted an invitation",
+    "invitation_made": "Invited somebody",
+    "invitation_withdrawn": "Withdrew an invitation",
+    "job_assigned": "Assigned a job",
+    "job_fuse_set": "Set a job’s cost limit",
+    "key_made": "Made an API key",
+    "key_revoked": "Revoked an API key",
+    "limit_changed": "Changed a limit",
+    "member_added": "Added a member",
+    "member_left": "Left the organization",
+    "member_removed": "Removed a member",
+    "notice channel added": "Added a notice channel",
+    "notice channel changed": "Changed a notice channel",
+    "notice channel removed": "Removed a notice channel",
+    "notice channel's secret replaced": "Replaced a notice channel’s secret",
+    "organization_changed": "Changed an organization",
+    "organization_closed": "Closed an organization",
+    "organization_deleted": "Deleted an organization",
+    "organization_made": "Made an organization",
+    "organization_removed": "Removed an organization",
+    "organization_renamed": "Renamed an organization",
+    "organization_reopened": "Reopened an organization",
+    "password_changed": "Changed the password",
+    "password_reset": "Reset the password",
+    "password_set": "Set a password",
+    "person_removed": "Removed a person",
+    "provider_changed": "Changed a provider",
+    "provider_config_changed": "Changed a provider’s settings",
+    "provider_config_made": "Made a provider’s settings",
+    "provider_config_removed": "Removed a provider’s settings",
+    "results pinned": "Pinned results",
+    "results released": "Released pinned results",
+    "role_changed": "Changed a member’s role",
+    "rule_changed": "Changed an approval rule",
+    "rule_made": "Made an approval rule",
+    "rule_removed": "Removed an approval rule",
+    "second_factor_added": "Added a second factor",
+    "second_factor_removed": "Removed a second factor",
+    "service_account_made": "Made a service account",
+    "service_account_removed": "Removed a service account",
+    "settings_changed": "Changed the settings",
+    "sso_connected": "Connected single sign-on",
+    "sso_disconnected": "Disconnected single sign-on",
+    "superuser_ended": "Took superuser rights away",
+    "superuser_made": "Gave superuser rights",
+    "tag_added": "Added a tag",
+    "tag_removed": "Removed a tag",
+    "tag_renamed": "Renamed a tag",
+    "training_config_changed": "Changed a stored config",
+    "training_config_made": "Stored a config",
+    "training_config_removed": "Removed a stored config",
+    "user_changed": "Changed a user",
+    "user_deactivated": "Deactivated a user",
+    "user_deleted": "Deleted a user",
+    "user_made": "Made a user",
+    "user_reactivated": "Reactivated a user",
+    "user_removed": "Removed a user",
+    "view_removed": "Removed a shared view",
+    "view_shared": "Shared a view",
+}
+
+
+def action_in_words(code: str) -> str:
+    return ACTIONS.get(code) or code.replace("_", " ").capitalize()
+
+
+def changes(record: AuditRecord) -> Iterator[tuple[str, str, str]]:
+    """Yield each field that changed with its former and its new value; "" where there was no such value.
+
+    In the order of their names: PostgreSQL keeps no other.
+    """
+    before, after = record.before or {}, record.after or {}
+    for name in sorted({**before, **after}):
+        yield name.replace("_", " "), _shown(before, name), _shown(after, name)
+
+
+def _shown(values: dict[str, Any], name: str) -> str:
+    if name not in values:
+        return ""
+    text = in_words(values[name])
+    return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}…"

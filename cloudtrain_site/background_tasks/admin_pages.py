@@ -1,0 +1,140 @@
+"""Django-Q's own pages of tasks and schedules, in plain words."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import capfirst
+from django_q.admin import FailAdmin, QueueAdmin, ScheduleAdmin, TaskAdmin
+from django_q.models import Failure, OrmQ, Schedule, Success
+
+from cloudtrain_site.wording.admin_pages import NOTHING, PlainPages
+from cloudtrain_site.wording.values import in_words, took
+
+FOREVER = -1
+
+
+def python_in_words(value: Any) -> str:
+    return in_words(value) if isinstance(value, (str, int, float, list, tuple, dict)) else str(value)
+
+
+class Named:
+    """A model's options, with its name in lower case."""
+
+    def __init__(self, options: Any) -> None:
+        self._options = options
+        self.verbose_name = str(options.verbose_name).lower()
+        self.verbose_name_plural = str(options.verbose_name_plural).lower()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._options, name)
+
+
+class PlainlyNamedList(ChangeList):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.opts = Named(self.opts)
+
+
+class OfDjangoQ(PlainPages[Any]):
+    """Named in lower case, and without the library's hints for those who write tasks."""
+
+    labels: ClassVar = {
+        "args": "arguments",
+        "attempt_count": "attempts",
+        "cron": "cron expression",
+        "func": "function",
+        "id": "id",
+        "intended_date_kwarg": "argument for the intended date",
+        "key": "cluster",
+        "kwargs": "named arguments",
+        "lock": "locked until",
+        "next_run": "next run",
+        "schedule_type": "schedule",
+        "task": "id of the last task",
+    }
+    hints: ClassVar = {
+        "minutes": "Of a schedule by minutes.",
+        "repeats": "-1: forever.",
+    }
+    shown: ClassVar = {"args": python_in_words, "kwargs": python_in_words, "result": python_in_words}
+
+    def __init__(self, model: type[Any], site: admin.AdminSite) -> None:
+        super().__init__(model, site)
+        self.opts = Named(model._meta)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        columns = [field.name for field in self.opts.get_fields()]
+        labels = {name: capfirst(label) for name, label in self.labels.items()}
+        hints = {name: self.hints.get(name, "") for name in columns}
+        return super().get_form(request, obj, change, **{"labels": labels, "help_texts": hints, **kwargs})
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return PlainlyNamedList
+
+
+class Ended(OfDjangoQ):
+    """A task that has ended, which nobody changes."""
+
+    fields = (
+        ("name", "group", "cluster"),
+        ("started", "stopped", "time_taken"),
+        ("func", "args", "kwargs"),
+        ("id", "hook", "attempt_count"),
+        "result",
+    )
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Only the workers write it."""
+        return False
+
+    @admin.display(description="took")
+    def time_taken(self, task: Any) -> str:
+        return took(task.time_taken() * 1000)
+
+
+class SuccessAdmin(Ended, TaskAdmin):  # type: ignore[misc]
+    pass
+
+
+class FailureAdmin(Ended, FailAdmin):  # type: ignore[misc]
+    pass
+
+
+class SchedulesAdmin(OfDjangoQ, ScheduleAdmin):  # type: ignore[misc]
+    list_display = ("name", "func", "schedule_type", "repeats", "cluster", "next_run", "last_run", "succeeded")
+    list_display_links = ("name",)
+    list_filter = ("cluster",)
+    shown: ClassVar = {**OfDjangoQ.shown, "repeats": lambda times: "forever" if times == FOREVER else times}
+
+    @admin.display(description="last run")
+    def last_run(self, schedule: Any) -> SafeString | str:
+        """Return the name of its last task, with a link to it."""
+        if schedule.task_name is None:
+            return NOTHING
+        kind = "success" if schedule.task_success else "failure"
+        page = reverse(f"admin:django_q_{kind}_change", args=[schedule.task_id])
+        return format_html('<a href="{}">{}</a>', page, schedule.task_name)
+
+    @admin.display(description="succeeded", boolean=True)
+    def succeeded(self, schedule: Any) -> bool | None:
+        found: bool | None = schedule.task_success
+        return found
+
+
+class QueuedAdmin(OfDjangoQ, QueueAdmin):  # type: ignore[misc]
+    #: A task is in the queue for milliseconds: between Django's two counts it comes or goes, and the script fails.
+    show_full_result_count = False
+
+
+admin.site.unregister([Success, Failure, Schedule, OrmQ])
+admin.site.register(Schedule, SchedulesAdmin)
+admin.site.register(Success, SuccessAdmin)
+admin.site.register(Failure, FailureAdmin)
+admin.site.register(OrmQ, QueuedAdmin)

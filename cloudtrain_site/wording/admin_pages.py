@@ -1,0 +1,114 @@
+"""The values of Django's admin, in the words and the figures of the dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+from django.contrib import admin
+from django.contrib.admin.options import BaseModelAdmin
+from django.core.exceptions import FieldDoesNotExist
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import capfirst
+
+from cloudtrain_site.wording.values import day_in_words, in_words, moment_on_page, money
+
+M = TypeVar("M", bound=models.Model)
+Show = Callable[[Any], Any]
+NOTHING = "-"
+
+
+def amount(value: Any) -> SafeString:
+    return format_html('<span class="figure">{}</span>', money(value))
+
+
+#: By the class of a field; the first that fits.
+BY_KIND: Mapping[type[models.Field[Any, Any]], Show] = {
+    models.DateTimeField: moment_on_page,
+    models.DateField: day_in_words,
+    models.DecimalField: amount,
+    models.JSONField: in_words,
+}
+
+
+class PlainValues(BaseModelAdmin[M], Generic[M]):
+    """Shows a model's columns as the dashboard does, wherever they can't be edited."""
+
+    #: What to show of a column's value, where its kind doesn't say.
+    shown: ClassVar[Mapping[str, Show]] = {}
+    #: What a column is called, where its name doesn't say.
+    labels: ClassVar[Mapping[str, str]] = {}
+
+    def get_readonly_fields(self, request: HttpRequest, obj: M | None = None) -> Any:
+        """Return them twice where they are shown in words: Django leaves those out of the form by their names."""
+        names = super().get_readonly_fields(request, obj)
+        return list(dict.fromkeys([*names, *map(self._plain, names)]))
+
+    def get_fieldsets(self, request: HttpRequest, obj: M | None = None) -> Any:
+        """Return the page's groups; what can be edited stays as it is."""
+        fieldsets: Any = super().get_fieldsets(request, obj)
+        is_editable = obj is None or self.has_change_permission(request, obj)
+        readonly = self.get_readonly_fields(request, obj)
+        read = set(readonly) if is_editable else None
+        return [
+            (title, {**options, "fields": list(dict.fromkeys(self._plain_line(options["fields"], read)))})
+            for title, options in fieldsets
+        ]
+
+    def _plain_line(self, line: Any, read: set[Any] | None) -> Any:
+        if isinstance(line, list | tuple):
+            return tuple(self._plain_line(one, read) for one in line)
+        return self._plain(line) if read is None or line in read else line
+
+    def _plain(self, name: Any) -> Any:
+        if not isinstance(name, str) or hasattr(self, name):
+            return name
+        try:
+            field = self.opts.get_field(name)
+        except FieldDoesNotExist:
+            return name
+        label, show = self.labels.get(name), self.shown.get(name)
+        if show is None and not getattr(field, "choices", None):
+            show = next((show for kind, show in BY_KIND.items() if isinstance(field, kind)), None)
+        return name if show is None and label is None else _column(field, label, show)
+
+
+class PlainPages(PlainValues[M], admin.ModelAdmin[M], Generic[M]):
+    """The same for lists, which are called by what they list."""
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return [self._plain(name) for name in super().get_list_display(request)]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        title = capfirst(str(self.opts.verbose_name_plural))
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
+
+@cache
+def _column(field: Any, label: str | None, show: Show | None) -> Callable[[Any], Any]:
+    """Return the column of `field`. The same one each time: Django looks whether a list can be sorted by it."""
+
+    def column(row: Any) -> Any:
+        if show is None:
+            return _as_django(row, field)
+        value = getattr(row, field.name)
+        return NOTHING if value in (None, "") else show(value)
+
+    column.__name__ = field.name
+    return cast(
+        Callable[[Any], Any],
+        admin.display(
+            description=label or str(field.verbose_name),
+            ordering=field.name,
+            boolean=isinstance(field, models.BooleanField) or None,
+        )(column),
+    )
+
+
+def _as_django(row: Any, field: Any) -> Any:
+    value = getattr(row, f"get_{field.name}_display")() if field.choices else getattr(row, field.name)
+    return value if isinstance(field, models.BooleanField) or value not in (None, "") else NOTHING
