@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from django.contrib import admin
@@ -16,7 +16,7 @@ from django.urls import reverse
 from cloudtrain_site.accounts.pages import framed
 from cloudtrain_site.database.bounded_pages import BoundedPaginator
 from cloudtrain_site.database.folding import folded
-from cloudtrain_site.wording.admin_pages import PlainPages
+from cloudtrain_site.wording.admin_pages import PlainPages, Show
 from jobs.finding.search import about_jobs, matching
 from jobs.models import Job
 from jobs.permissions import is_superuser, manages_anything, organizations_of
@@ -53,7 +53,7 @@ class ProviderFilter(admin.SimpleListFilter):
 
 
 #: What the columns show that several rooms' models have.
-SHOWN = {"provider": label_of}
+SHOWN: Mapping[str, Show] = {"provider": label_of}
 
 
 class FoldedSearch(PlainPages[M], Generic[M]):

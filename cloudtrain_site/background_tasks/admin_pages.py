@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -39,7 +39,7 @@ class Named:
 class PlainlyNamedList(ChangeList):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.opts = Named(self.opts)
+        self.opts = cast(Any, Named(self.opts))
 
 
 class OfDjangoQ(PlainPages[Any]):
@@ -67,7 +67,7 @@ class OfDjangoQ(PlainPages[Any]):
 
     def __init__(self, model: type[Any], site: admin.AdminSite) -> None:
         super().__init__(model, site)
-        self.opts = Named(model._meta)
+        self.opts = cast(Any, Named(model._meta))
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         columns = [field.name for field in self.opts.get_fields()]

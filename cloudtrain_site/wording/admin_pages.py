@@ -43,12 +43,12 @@ class PlainValues(BaseModelAdmin[M], Generic[M]):
     #: What a column is called, where its name doesn't say.
     labels: ClassVar[Mapping[str, str]] = {}
 
-    def get_readonly_fields(self, request: HttpRequest, obj: M | None = None) -> Any:
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return them twice where they are shown in words: Django leaves those out of the form by their names."""
         names = super().get_readonly_fields(request, obj)
         return list(dict.fromkeys([*names, *map(self._plain, names)]))
 
-    def get_fieldsets(self, request: HttpRequest, obj: M | None = None) -> Any:
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return the page's groups; what can be edited stays as it is."""
         fieldsets: Any = super().get_fieldsets(request, obj)
         is_editable = obj is None or self.has_change_permission(request, obj)
