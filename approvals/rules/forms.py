@@ -10,6 +10,7 @@ from django.db.models import Q, QuerySet
 
 from approvals.models import ApprovalRule
 from approvals.rules.editing import check_group, groups_of
+from cloudtrain_site.wording.values import CENT
 from jobs.models import Organization
 from jobs.permissions import AnyUser, organizations_of
 from jobs.roles import Role
@@ -29,6 +30,13 @@ class RuleForm(forms.ModelForm[ApprovalRule]):
     class Meta:
         model = ApprovalRule
         fields = "__all__"  # noqa: DJ007 - every column of a rule is its author's to set
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("cost_exceeds", "max_cost_usd"):
+            amount = self.initial.get(name)
+            if amount and amount == (in_cents := amount.quantize(CENT)):
+                self.initial[name] = in_cents
 
     def clean(self) -> dict[str, Any]:
         """Refuse a group that is not the organization's. The rule's present one stays, whoever has joined it since."""

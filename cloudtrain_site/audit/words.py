@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain_site.wording.values import in_words
+from cloudtrain_site.wording.values import in_words, money
 
 if TYPE_CHECKING:
     from cloudtrain_site.audit.models import AuditRecord
@@ -87,6 +88,21 @@ ACTIONS: Mapping[str, str] = {
     "view_shared": "Shared a view",
 }
 
+#: A field by its column's name, where that doesn't say enough.
+FIELDS: Mapping[str, str] = {
+    "amount_usd": "amount",
+    "cost_exceeds": "cost above",
+    "first_job": "until the first job has started",
+    "fuse_action": "at the cost limit",
+    "fuse_grace_percent": "percent above the cost limit",
+    "is_active": "active",
+    "is_superuser": "superuser",
+    "jobs_in_day_exceed": "jobs of a user in 24 hours above",
+    "max_cost_usd": "cost limit",
+    "role_at_most": "submitters up to",
+}
+AMOUNTS = frozenset(("amount_usd", "cost_exceeds", "max_cost_usd"))
+
 
 def action_in_words(code: str) -> str:
     return ACTIONS.get(code) or code.replace("_", " ").capitalize()
@@ -99,11 +115,12 @@ def changes(record: AuditRecord) -> Iterator[tuple[str, str, str]]:
     """
     before, after = record.before or {}, record.after or {}
     for name in sorted({**before, **after}):
-        yield name.replace("_", " "), _shown(before, name), _shown(after, name)
+        yield FIELDS.get(name) or name.replace("_", " "), _shown(before, name), _shown(after, name)
 
 
 def _shown(values: dict[str, Any], name: str) -> str:
     if name not in values:
         return ""
-    text = in_words(values[name])
+    value = values[name]
+    text = money(Decimal(str(value))) if value and name in AMOUNTS else in_words(value)
     return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}…"

@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from cloudtrain_site.audit.words import ACTIONS, action_in_words
+from cloudtrain_site.audit.models import AuditRecord
+from cloudtrain_site.audit.words import ACTIONS, action_in_words, changes
 
 ROOMS = ("cloudtrain_site", "jobs", "queueing", "approvals")
 
@@ -34,3 +35,11 @@ def test_each_change_has_its_words() -> None:
 
 def test_a_code_without_words_is_readable() -> None:
     assert action_in_words("their_action") == "Their action"
+
+
+def test_fields_are_named_and_amounts_are_in_dollars() -> None:
+    record = AuditRecord(before={"cost_exceeds": None}, after={"cost_exceeds": "50.0000", "first_job": True})
+    assert list(changes(record)) == [
+        ("cost above", "none", "$50.00"),
+        ("until the first job has started", "", "yes"),
+    ]
