@@ -35,10 +35,10 @@ from jobs.admin.deactivation import DeactivatesOrganizations, DeactivatesUsers
 from jobs.admin.recorded import MembershipInline, RecordsEdits, UserForm, store_members
 from jobs.admin_base import OfJobAdmin, PlainNamesAdmin, ProviderFilter, SuperuserAdmin
 from jobs.configs.store import MaskedError, columns_for
-from jobs.dashboard.history import SOURCES, title_of
 from jobs.datasets import admin as upload_admin  # noqa: F401 - register what they are about
 from jobs.limits import at_a_limit, with_counts
 from jobs.models import Job, JobEvent, Organization, ProviderConfig, TrainingConfig
+from jobs.notices.history import SOURCES, title_of
 from jobs.permissions import is_superuser, organizations_of
 from jobs.providers import label_of, names
 from jobs.webhooks import admin as webhook_admin  # noqa: F401 - register what they are about
