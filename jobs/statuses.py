@@ -26,6 +26,9 @@ class JobStatus(models.TextChoices):
     CANCELLED = "cancelled"
 
 
+#: What filters and figures call all jobs of a status. On its own each of the waiting ones is *Waiting* or *Held*.
+GROUP_LABELS: Mapping[str, str] = dict(JobStatus.choices) | {JobStatus.PENDING: "Waiting or held"}
+
 ACTIVE = (JobStatus.PENDING, JobStatus.UPLOADING, JobStatus.QUEUED, JobStatus.RUNNING)
 TERMINAL = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 #: No training has been asked for, unless the job has a submission marker.

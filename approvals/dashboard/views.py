@@ -23,7 +23,7 @@ from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import OWN_HARDWARE, expected_cost
 from jobs.models import ProviderConfig
 from jobs.permissions import AnyUser, Team, is_superuser, teams_of
-from jobs.providers import label_of
+from jobs.providers import label_of, place_of
 from jobs.roles import MANAGERS
 from queueing.budgets.outlook import BudgetReader
 
@@ -123,7 +123,7 @@ def _item(request: ApprovalRequest) -> dict[str, Any]:
         "job": request.job,
         "kind": kind,
         "label": label,
-        "runs_on": label_of(request.job.provider),
+        "runs_on": place_of(label_of(request.job.provider), request.job.hardware_profile),
         "cost": OWN_HARDWARE if is_free else expected_cost(request.job),
         "is_free": is_free,
         "requested_at": as_utc(request.requested_at),

@@ -17,7 +17,7 @@ from django.db.models.functions import Cast
 from jobs.costs.metrics import counted_jobs
 from jobs.costs.spending import CENT_OF_A_CENT, GROUPS, Spending
 from jobs.models import Job
-from jobs.providers import label_of
+from jobs.providers import hardware_label, label_of
 from jobs.statuses import JobStatus
 
 #: As many as have a colour of their own in a chart.
@@ -163,6 +163,10 @@ class Accuracy:
     @property
     def provider_label(self) -> str:
         return label_of(self.provider)
+
+    @property
+    def hardware_label(self) -> str:
+        return hardware_label(self.hardware)
 
 
 def accuracies(spending: Spending, zone: ZoneInfo) -> list[Accuracy]:

@@ -101,7 +101,7 @@ def facts_of(comparison: Comparison, reader: AnyUser) -> list[tuple[str, list[st
     rows = make_rows([one.job for one in comparison.jobs], reader)
     facts = [
         ("Submitted by", [row.submitter or NONE for row in rows]),
-        ("Hardware", [" ".join(filter(None, [row.provider, row.hardware])) for row in rows]),
+        ("Hardware", [row.where for row in rows]),
         ("Cost", [row.cost or NONE for row in rows]),
         ("Duration", [row.duration or NONE for row in rows]),
         ("Steps", [_steps(one.job) for one in comparison.jobs]),

@@ -11,7 +11,7 @@ from cloudtrain_site.api import as_utc
 from cloudtrain_site.states import Source
 from jobs.models import Job, JobEvent
 from jobs.notices.history import SOURCES, TITLES, title_of
-from jobs.providers import label_of
+from jobs.providers import label_of, place_of
 from jobs.statuses import JobStatus
 
 #: More than a person reads; the API returns the rest.
@@ -108,9 +108,8 @@ def _queued(job: Job, events: Sequence[JobEvent]) -> Step:
 def _started(job: Job) -> Step:
     if job.started_at is None:
         return Step("Started", "later", "Never" if job.is_terminal else "Not yet")
-    hardware = f" on {job.hardware_profile}" if job.hardware_profile else ""
     state = "done" if job.is_terminal else "now"
-    return Step("Started", state, f"{label_of(job.provider)}{hardware}", job.started_at)
+    return Step("Started", state, place_of(label_of(job.provider), job.hardware_profile), job.started_at)
 
 
 def _ended(job: Job, events: Sequence[JobEvent]) -> Step:

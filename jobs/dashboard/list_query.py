@@ -131,7 +131,8 @@ def found_by(reader: Reader, query: dict[str, Any]) -> Found:
         people = User.objects.filter(username=query["person"]).values_list("pk", flat=True)
         jobs = jobs.filter(submitted_by__in=list(people))
     if query["hardware"]:
-        jobs = jobs.filter(hardware_profile=query["hardware"])
+        # Pages say CPU.
+        jobs = jobs.filter(hardware_profile__in={query["hardware"], query["hardware"].lower()})
     if query["cost_from"] or query["cost_to"]:
         days = DayCost.objects.filter(day__range=(query["cost_from"] or date.min, query["cost_to"] or date.max))
         criteria.append(those_with(days))

@@ -29,7 +29,7 @@ from jobs.permissions import Team, all_closed, listed_jobs_of, teams_of
 from jobs.providers import label_of
 from jobs.queries import LIST_FILTERS
 from jobs.roles import SUBMITTERS
-from jobs.statuses import ACTIVE, AT_PROVIDER, JobStatus
+from jobs.statuses import ACTIVE, AT_PROVIDER, GROUP_LABELS, JobStatus
 from jobs.sync.discovery import joined, where_to_discover
 
 PAGE_SIZE = 50
@@ -157,7 +157,7 @@ def item_count(request: HttpRequest, name: str) -> HttpResponse:
 
 TABS: tuple[tuple[str, tuple[JobStatus, ...]], ...] = (
     ("All", ()),
-    ("Waiting", (JobStatus.PENDING,)),
+    (GROUP_LABELS[JobStatus.PENDING], (JobStatus.PENDING,)),
     ("Running", AT_PROVIDER),
     ("Completed", (JobStatus.COMPLETED,)),
     ("Failed", (JobStatus.FAILED,)),

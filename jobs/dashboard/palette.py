@@ -12,7 +12,7 @@ from django.urls import reverse
 from jobs import extensions
 from jobs.dashboard.listing.periods import LAST_MONTH, THIS_MONTH
 from jobs.dashboard.navigation import part
-from jobs.dashboard.rows import LABELS
+from jobs.dashboard.rows import status_labels
 from jobs.finding.orders import LOSS, NEWEST
 from jobs.finding.pages import found_for
 from jobs.finding.search import matching
@@ -68,15 +68,17 @@ def _settings(teams: Sequence[Team]) -> Iterator[Place]:
 
 def _jobs(user: AnyUser, teams: Sequence[Team], text: str) -> list[Place]:
     found = found_for((user, teams), Job.objects.kept(), [matching(text)], organization="", is_narrowed=False)
+    jobs = found.page(_as_shown, NEWEST, cursor="", count=MOST_JOBS)
+    labels = status_labels(jobs, user)
     return [
         Place(
             f"{job.config_name} #{job.number}" if job.number else job.config_name,
-            f"{LABELS[job.status]}, {job.created_at.day} {job.created_at:%b}",
+            f"{labels[job.pk]}, {job.created_at.day} {job.created_at:%b}",
             reverse("job-page", args=[job.pk]),
         )
-        for job in found.page(_as_shown, NEWEST, cursor="", count=MOST_JOBS)
+        for job in jobs
     ]
 
 
 def _as_shown(jobs: JobQuerySet) -> JobQuerySet:
-    return jobs.only("pk", "number", "config_name", "status", "created_at")
+    return jobs.only("pk", "number", "config_name", "status", "cancel_requested_at", "created_at")

@@ -19,7 +19,7 @@ from jobs.extensions import facets_of
 from jobs.failures.cause import NO_CAUSE
 from jobs.models import Job, JobEvent
 from jobs.permissions import AnyUser, Team, is_superuser, teams_of
-from jobs.providers import label_of
+from jobs.providers import label_of, place_of
 from jobs.queries import reasons_to_stop
 from jobs.roles import MANAGERS, SUBMITTERS
 from jobs.statuses import JobStatus
@@ -112,8 +112,7 @@ class Row:
 
     @property
     def where(self) -> str:
-        """Return its provider and hardware."""
-        return f"{self.provider} {self.hardware}" if self.hardware else self.provider
+        return place_of(self.provider, self.hardware)
 
     @property
     def brief(self) -> str:
@@ -155,6 +154,13 @@ def make_rows(
     facets, reasons = facets_of(jobs, reader, (*FACTS, "tags") if with_tags else FACTS), _reasons_of_end(jobs)
     maker = _Maker(reader, teams_of(reader) if teams is None else teams)
     return [maker.make(job, NOTHING | facets[job.pk] | {"reason_of_end": reasons.get(job.pk, "")}) for job in jobs]
+
+
+def status_labels(jobs: Sequence[Job], reader: AnyUser) -> dict[str, str]:
+    """Return by job id what the chip says. Asks only for jobs that wait: they may be held."""
+    waiting = [job for job in jobs if job.status == JobStatus.PENDING]
+    facets = facets_of(waiting, reader, ("approval_status",)) if waiting else {}
+    return {job.pk: LABELS[_kind(job, NOTHING | facets.get(job.pk, {}))] for job in jobs}
 
 
 class _Maker:

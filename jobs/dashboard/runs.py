@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.dashboard.rows import LABELS
+from jobs.dashboard.rows import status_labels
 from jobs.models import Job
 from jobs.permissions import AnyUser, visible_jobs
 from jobs.runs.changes import change_text
@@ -16,12 +16,13 @@ def runs_of(job: Job, reader: AnyUser) -> dict[str, Any] | None:
     tree = tree_of(job, reader)
     if tree.total == 1:
         return None
+    labels = status_labels([run.job for run in tree.runs], reader)
     source_id = job.parent_id or job.checkpoint_of_id
     changes = job.changes or {"items": [], "total": 0}
     return {
         "tree": tree,
         "number": next((run.number for run in tree.runs if run.job.pk == job.pk), None),
-        "runs": [{"run": run, "label": LABELS[run.job.status], "is_here": run.job.pk == job.pk} for run in tree.runs],
+        "runs": [{"run": run, "label": labels[run.job.pk], "is_here": run.job.pk == job.pk} for run in tree.runs],
         "hidden": tree.total - len(tree.runs),
         "parent": visible_jobs(reader).filter(pk=source_id).first() if source_id else None,
         "is_changed": job.parent_id is not None,

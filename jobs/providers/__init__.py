@@ -117,3 +117,13 @@ def label_of(name: str) -> str:
         return get_provider(name).label
     instance = config_in_force().instances.get(name)
     return instance.label if instance else name
+
+
+def hardware_label(name: str) -> str:
+    """Return the name to show for a hardware profile."""
+    return "CPU" if name == "cpu" else name
+
+
+def place_of(provider_label: str, hardware: str) -> str:
+    """Return where a job runs: Replicate, gpu-t4."""
+    return ", ".join(filter(None, [provider_label, hardware_label(hardware)]))

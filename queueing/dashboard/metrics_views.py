@@ -11,9 +11,8 @@ from django.utils.http import urlencode
 from cloudtrain_site.wording.values import rough_duration
 from jobs.costs.metrics import Period, summary
 from jobs.dashboard.navigation import live_page
-from jobs.dashboard.rows import LABELS
 from jobs.permissions import organizations_of
-from jobs.statuses import JobStatus
+from jobs.statuses import GROUP_LABELS
 from queueing.statistics import DayOfWaits, wait_by_day
 
 PERIOD_DAYS = (7, 30, 90)
@@ -69,7 +68,8 @@ def _tiles(figures: dict[str, Any]) -> list[dict[str, str]]:
 def _statuses(counts: dict[str, int]) -> list[dict[str, Any]]:
     most = max(counts.values()) or 1
     return [
-        {"kind": status, "label": LABELS[status], "count": counts[status], "most": most} for status in JobStatus.values
+        {"kind": status, "label": label, "count": counts[status], "most": most}
+        for status, label in GROUP_LABELS.items()
     ]
 
 

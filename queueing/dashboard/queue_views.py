@@ -17,7 +17,7 @@ from jobs.dashboard.job_detail import seconds_left
 from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import LABELS, expected_cost
 from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
-from jobs.providers import label_of, names
+from jobs.providers import label_of, names, place_of
 from jobs.roles import MANAGERS, SUBMITTERS
 from queueing import extensions
 from queueing.api.serializers import EntrySerializer, with_facts
@@ -26,7 +26,7 @@ from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
 from queueing.operations import may_run_queue
 from queueing.queries import visible_entries
 from queueing.statuses import TAKES_SLOT, EntryStatus
-from queueing.waiting.estimates import likely_seconds_left
+from queueing.waiting.estimates import likely_lengths
 from queueing.waiting.explain import NEXT
 
 PAGE_SIZE = 50
@@ -100,12 +100,13 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
         return {
             **facts,
             **_chip(entry),
-            "runs_on": label_of(entry.provider),
-            "why": hold.reason if hold else _why(facts, is_stoppable),
+            "provider_label": label_of(entry.provider),
+            "runs_on": place_of(label_of(entry.provider), entry.job.hardware_profile),
+            "why": f"{hold.reason}." if hold else _why(facts, is_stoppable),
             "hold": hold,
             "progress": entry.job.progress,
             "percent": None if entry.job.progress is None else int(entry.job.progress),
-            "ends_at": ends.get(entry.pk),
+            **ends.get(entry.pk, {}),
             "running_for": _since(entry.dispatched_at, now),
             "cost": expected_cost(entry.job),
             "cost_source": entry.job.estimate_source,
@@ -129,14 +130,19 @@ def _grouped(rows: Iterable[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     return [{"reason": reason, "rows": alike} for reason, alike in groups.items()]
 
 
-def _expected_ends(running: Sequence[QueueEntry]) -> dict[int, str | None]:
-    """Return the probable end of each, by its own pace or that of jobs like it; those without either are left out."""
+def _expected_ends(running: Sequence[QueueEntry]) -> dict[int, dict[str, str | None]]:
+    """Return the probable end of each, by its own pace or that of jobs like it, or the length that it has exceeded."""
     now = timezone.now()
     going = [entry for entry in running if entry.status == EntryStatus.RUNNING and not entry.job.cancel_requested_at]
-    left = likely_seconds_left(going, now)
-    paced = ((entry, seconds_left(entry.job, now)) for entry in going)
-    left |= {entry.pk: seconds for entry, seconds in paced if seconds is not None}
-    return {pk: as_utc(now + timedelta(seconds=seconds)) for pk, seconds in left.items()}
+    lengths, ends = likely_lengths(going), dict[int, dict[str, str | None]]()
+    for entry in going:
+        left, began = seconds_left(entry.job, now), entry.job.started_at or now
+        if left is not None:
+            ends[entry.pk] = {"ends_at": as_utc(now + timedelta(seconds=left))}
+        elif length := lengths.get(entry.pk):
+            end = began + timedelta(seconds=length)
+            ends[entry.pk] = {"ends_at": as_utc(end)} if end > now else {"exceeded": rough_duration(length)}
+    return ends
 
 
 def _organizations(user: AnyUser, roles: Sequence[Any]) -> set[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from statistics import quantiles
 
 from django.db.models import F, QuerySet
@@ -91,15 +91,10 @@ class WaitEstimates:
         return self._kept[key]
 
 
-def likely_seconds_left(running: Sequence[QueueEntry], now: datetime) -> dict[int, float]:
-    """Return how long each still runs if it takes as long as jobs like it. Those that took longer are left out."""
+def likely_lengths(running: Sequence[QueueEntry]) -> dict[int, float]:
+    """Return how many seconds each runs if it takes as long as jobs like it; those without any are left out."""
     lengths = _past_lengths({_kind_of(entry) for entry in running})
-    left = {
-        entry.pk: lengths[_kind_of(entry)][0] - (now - (entry.job.started_at or now)).total_seconds()
-        for entry in running
-        if _kind_of(entry) in lengths
-    }
-    return {pk: seconds for pk, seconds in left.items() if seconds > 0}
+    return {entry.pk: lengths[_kind_of(entry)][0] for entry in running if _kind_of(entry) in lengths}
 
 
 def _counted_before(entry_ids: Collection[int], front: Iterable[Candidate]) -> dict[int, Before]:

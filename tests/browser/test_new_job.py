@@ -117,7 +117,7 @@ def test_a_config_is_mended_held_by_a_rule_and_submitted_by_keyboard_alone(
     tab_to(page, page.get_by_role("link", name="New job").first)
     page.keyboard.press("Enter")
     expect(page).to_have_title("New job · cloudtrain")
-    expect(page.get_by_label("Hardware")).to_contain_text("cpu · $3.60 an hour")
+    expect(page.get_by_label("Hardware")).to_contain_text("CPU · $3.60 an hour")
     editor = page.get_by_role("textbox", name="JSON")
     tab_to(page, editor)
     page.keyboard.insert_text(BROKEN)

@@ -9,8 +9,8 @@ from typing import Any
 from django.http import QueryDict
 
 from jobs.dashboard.listing.periods import period_text
-from jobs.providers import label_of
-from jobs.statuses import JobStatus
+from jobs.providers import hardware_label, label_of
+from jobs.statuses import GROUP_LABELS, JobStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Chip:
 
 def chips_of(query: Mapping[str, Any], parameters: QueryDict) -> list[Chip]:
     """Return a chip for each filter that the query has."""
-    statuses = [JobStatus(status).label for status in JobStatus if status in query["status"]]
+    statuses = [GROUP_LABELS[status] for status in JobStatus if status in query["status"]]
     found = [
         ("Status", ", ".join(statuses), ("status",)),
         ("Person", "me" if query["mine"] else "", ("mine",)),
@@ -31,7 +31,7 @@ def chips_of(query: Mapping[str, Any], parameters: QueryDict) -> list[Chip]:
         ("Runs", {"local": "here", "cloud": "elsewhere"}.get(query["job_type"], ""), ("job_type",)),
         ("Organization", query["organization"], ("organization",)),
         ("Person", query["person"], ("person",)),
-        ("Hardware", query["hardware"], ("hardware",)),
+        ("Hardware", hardware_label(query["hardware"]), ("hardware",)),
         ("Created", period_text(query), ("period", "created_from", "created_to", "zone")),
         ("Cost", _cost_days(query), ("cost_from", "cost_to")),
         ("Tag", query["tag"], ("tag",)),

@@ -15,7 +15,7 @@ from jobs.finding.orders import SORTS
 from jobs.models import ProviderConfig
 from jobs.permissions import Team
 from jobs.providers import label_of, names
-from jobs.statuses import JobStatus
+from jobs.statuses import GROUP_LABELS
 
 #: More are no list to choose from; a name can be typed.
 MOST_PEOPLE = 200
@@ -29,7 +29,7 @@ def panel_context(request: HttpRequest, query: Mapping[str, Any], teams: Sequenc
     hardware = {name for provider in ProviderConfig.objects.all() for name in rates_of(provider)}
     return {
         "query": query,
-        "statuses": JobStatus.choices,
+        "statuses": GROUP_LABELS.items(),
         "providers": [(name, label_of(name)) for name in names()],
         "teams": [team.name for team in teams],
         "tags": offered_tags(teams, query["organization"]),

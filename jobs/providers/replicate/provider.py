@@ -57,7 +57,7 @@ CLOCK_SLACK = timedelta(minutes=2)
 
 #: What becomes of a job without a token.
 FAILS = "jobs fail when their turn comes."
-WAITS = "jobs wait for one."
+WAITS = "jobs wait."
 
 #: By the provider's name, its address and the model: one account may see what another one does not.
 _versions: dict[tuple[str, str, str], tuple[float, str]] = {}
@@ -243,7 +243,8 @@ class ReplicateProvider:
         if self.access.token:
             return ""
         end = WAITS if self.access.token_may_come else FAILS
-        return f"{self.access.no_token.rstrip('.')} for the web server. Without one for the background tasks too, {end}"
+        lacks = f"{self.access.no_token.rstrip('.')} for the web server."
+        return f"{lacks} If the background processes have no token either, {end}"
 
 
 async def _list_predictions(connection: Connection, pages: int, **params: str) -> AsyncIterator[Any]:

@@ -14,7 +14,7 @@ from django.urls import reverse
 from cloudtrain_site.wording.values import money
 from jobs.costs.report import MAX_SERIES, Breakdown, DearJob, Share
 from jobs.models import Organization
-from jobs.providers import label_of
+from jobs.providers import hardware_label, label_of
 from queueing.budgets.periods import MONTHS
 from queueing.dashboard.spend import charts
 from queueing.dashboard.spend.address import GROUPS, View, month_days
@@ -73,7 +73,7 @@ class Names:
                 return self._by_key.get(key, "Nobody (created at the provider)")
             case "provider":
                 return label_of(key)
-        return key or "Default hardware"
+        return hardware_label(key) or "Default hardware"
 
     def jobs_of(self, key: Any) -> str:
         """Return the address of its jobs; empty: the list has no filter for it."""
@@ -199,7 +199,7 @@ def job_lines(found: Sequence[DearJob]) -> list[JobLine]:
             address="" if one.job.deleted_at else reverse("job-page", args=[one.job.pk]),
             person=one.job.submitted_by.get_username() if one.job.submitted_by else "",
             organization=one.job.organization.name if one.job.organization else "",
-            hardware=one.job.hardware_profile,
+            hardware=hardware_label(one.job.hardware_profile),
             spent=money(one.spent),
             estimate="" if one.job.estimated_cost_usd is None else money(one.job.estimated_cost_usd),
         )

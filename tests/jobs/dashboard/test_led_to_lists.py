@@ -29,7 +29,7 @@ def test_the_jobs_of_a_person_on_some_hardware_that_cost_something(
     address = "/?person=alice&hardware=cpu&cost_from=2025-11-01&cost_to=2025-11-30"
     page = get(alice, address)
     assert shown_names(page) == ["right"]
-    for label, value in (("Person", "alice"), ("Hardware", "cpu"), ("Cost", "from 2025-11-01 to 2025-11-30")):
+    for label, value in (("Person", "alice"), ("Hardware", "CPU"), ("Cost", "from 2025-11-01 to 2025-11-30")):
         assert re.search(rf">{label}:</span> <bdi>{value}</bdi>", page)
     assert shown_names(get(alice, "/?cost_to=2025-10-31")) == ["earlier"]
     assert shown_names(get(alice, "/?person=nobody")) == shown_names(get(charlie, address)) == []

@@ -218,7 +218,10 @@ class TestList:
         make_job(status=JobStatus.QUEUED)
         make_job(status=JobStatus.RUNNING)
         page = get(alice)
-        assert re.findall(r'data-tab="(\w+)" data-count="(\d+)"', page) == [("Waiting", "1"), ("Running", "2")]
+        assert re.findall(r'data-tab="([\w ]+)" data-count="(\d+)"', page) == [
+            ("Waiting or held", "1"),
+            ("Running", "2"),
+        ]
 
     def test_says_from_where_on_to_follow_the_stream(self, alice: User, make_job: MakeJob) -> None:
         lifecycle.request_cancel(make_job(), actor=Actor.of(alice), source=Source.API)

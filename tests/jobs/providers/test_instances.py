@@ -85,7 +85,7 @@ def test_one_without_its_token_says_what_it_lacks(token_file: Path, content: str
         token_file.write_text(content)
     lacks = at_replicate("lab").missing_access()
     assert lacks.startswith(f"lab has no token: {token_file} {problem}".rstrip("."))
-    assert lacks.endswith("Without one for the background tasks too, jobs wait for one.")
+    assert lacks.endswith("If the background processes have no token either, jobs wait.")
 
 
 def test_one_that_is_taken_out_of_the_file_is_no_more_and_is_back_with_it(

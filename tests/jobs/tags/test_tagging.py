@@ -136,7 +136,7 @@ class TestPages:
     ) -> None:
         job, browser = make_job(), browser_of(alice)
         page = browser.get(f"/jobs/{job.pk}").content.decode()
-        assert "No tags." in page and 'value="ablation"' in page
+        assert "Add a tag" in page and 'value="ablation"' in page
         page = text_of(browser.post(f"/jobs/{job.pk}/tags", {"tag": ["lora", "paper"]}, follow=True))
         assert "Tags lora paper Change" in page
         refused = browser.post(f"/jobs/{job.pk}/tags", {"tag": ["dora"]}, follow=True)

@@ -114,6 +114,9 @@ def test_a_running_job_has_its_progress_and_when_it_will_probably_end(
     assert [round((end - now).total_seconds() / 60) for end in ends] == [10, 50]
     assert "50 %" in page and 'value="50.00"' in page
 
+    Job.objects.filter(hardware_profile="usual", status="running").update(started_at=now - timedelta(hours=2))
+    assert "past its estimate of 1 h" in " ".join(get(alice).split())
+
 
 class TestTellingOfRules:
     def test_a_new_priority_is_told_though_the_numbers_are_the_same(

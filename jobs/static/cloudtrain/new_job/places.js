@@ -30,7 +30,7 @@ function showHardware() {
     hardware,
     (chosen?.profiles ?? []).map(({ name: one, can_run_now: can }) => [
       one,
-      `${one} · ${price(chosen.cost_per_second[one])}${can || !chosen.can_run_now ? "" : " · no node can run it"}`,
+      `${one === "cpu" ? "CPU" : one} · ${price(chosen.cost_per_second[one])}${can || !chosen.can_run_now ? "" : " · no node can run it"}`,
     ]),
     (beginning().provider === provider.value && beginning().hardware) || chosen?.default_hardware,
   );

@@ -2,21 +2,15 @@
 
 // Of all pages, which are in English: the server writes "6 Oct 2026, 14:05", too.
 export const LOCALE = "en-GB";
-const RELATIVE = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "short" });
+const DAYS = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto" });
 let exact;
 let brief;
 let day;
 // The admin's body is Django's own.
 const named = /** @type {HTMLMetaElement | null} */ (document.querySelector('meta[name="time-zone"]'));
 useZone(document.body.dataset.zone ?? named?.content);
-/** @type {[Intl.RelativeTimeFormatUnit, number][]} */
-const UNITS = [
-  ["day", 86400],
-  ["hour", 3600],
-  ["minute", 60],
-];
 /** @type {[string, number][]} */
-const SHORT_UNITS = [
+const UNITS = [
   ["d", 86400],
   ["h", 3600],
   ["min", 60],
@@ -45,11 +39,12 @@ function ago(date, now) {
   const seconds = (now - date) / 1000;
   if (seconds > 30 * 86400) return day.format(date);
   const distance = Math.abs(seconds);
-  const found = UNITS.find(([, length]) => distance >= length);
-  if (!found) return "just now"; // the reader's clock may be a little behind ours
-  const count = distance / found[1];
+  if (distance < 60) return "just now"; // the reader's clock may be a little behind ours
+  const [unit, length] = UNITS.find(([, one]) => distance >= one);
   // What runs out in a day, less the second that the page took, does not in 23 hours.
-  return RELATIVE.format(seconds < 0 ? Math.round(count) : -Math.floor(count), found[0]);
+  const count = seconds < 0 ? Math.round(distance / length) : Math.floor(distance / length);
+  if (unit === "d") return DAYS.format(seconds < 0 ? count : -count, "day");
+  return seconds < 0 ? `in ${count} ${unit}` : `${count} ${unit} ago`;
 }
 
 // As jobs/dashboard/rows.py writes it.
@@ -57,7 +52,7 @@ function ago(date, now) {
 export function duration(seconds) {
   let rest = Math.max(0, Math.floor(seconds));
   /** @type {[number, string][]} */
-  const counts = SHORT_UNITS.map(([unit, length]) => {
+  const counts = UNITS.map(([unit, length]) => {
     const count = Math.floor(rest / length);
     rest -= count * length;
     return [count, unit];
@@ -93,7 +88,7 @@ function left(date, now) {
 
 function textOf({ dataset }, date, now) {
   if ("left" in dataset) return left(date, now);
-  if ("expected" in dataset && date <= now) return "soon";
+  if ("expected" in dataset && date - now < 60_000) return "soon";
   return "exact" in dataset ? brief.format(date) : ago(date, now);
 }
 
