@@ -78,7 +78,7 @@ def test_every_value_of_a_list_has_its_columns_name_and_the_shown_page_is_marked
     assert re.search(r'aria-current="page"\s*>2<', shown)
     assert "Show all</a></span>" not in shown
     as_root.post(JOBS, {"action": "cancel_jobs", "_selected_action": [job.pk]})
-    assert re.search(r'class="field-actor"\s+data-label="Actor"', page(as_root, f"{JOBS}{job.pk}/change/"))
+    assert re.search(r'class="field-actor"\s+data-label="By"', page(as_root, f"{JOBS}{job.pk}/change/"))
 
 
 def test_an_empty_list_says_so_and_offers_no_acts(as_root: Client, make_job: Callable[..., Job]) -> None:
