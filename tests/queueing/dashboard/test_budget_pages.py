@@ -135,7 +135,7 @@ def test_an_admin_makes_changes_and_removes_a_budget(acme: Organization, maria: 
     assert (budget.scope, budget.user, budget.amount, budget.thresholds) == ("user", alice, Decimal("40.5"), [50, 90])
     changed = browser.post(page_of(budget), fields(budget, amount="60", thresholds=""), follow=True)
     assert "Budget saved." in text_of(changed)
-    assert "40.5 → 60" in text_of(changed)
+    assert "$40.50 → $60.00" in text_of(changed)
     budget.refresh_from_db()
     assert (int(budget.amount), budget.thresholds, budget.version) == (60, list[int](), 2)
     assert "No changes." in text_of(browser.post(page_of(budget), fields(budget), follow=True))
