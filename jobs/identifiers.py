@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import Q
 from ulid import ULID
 
 ID_LENGTH = 26
@@ -20,6 +22,22 @@ def new_job_id(at: datetime | None = None) -> str:
 def first_id_at(at: datetime) -> str:
     """Return the lowest id that a job made at that moment, or later, can have."""
     return str(ULID.from_datetime(at))[:TIME_LENGTH].lower().ljust(ID_LENGTH, "0")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The ids from the first to before the end; empty: there is no such bound."""
+
+    first: str = ""
+    end: str = ""
+
+    def of(self, column: str) -> Q:
+        """Return the condition that `column` has one of these ids."""
+        first, end = Q(**{f"{column}__gte": self.first}), Q(**{f"{column}__lt": self.end})
+        return (first if self.first else Q()) & (end if self.end else Q())
+
+
+EVER = Span()
 
 
 def new_marker() -> str:

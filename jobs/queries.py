@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from django.db import connection
 from django.db.models import Q
 from django.http import Http404
 from rest_framework.exceptions import PermissionDenied
@@ -13,6 +14,7 @@ from cloudtrain_site.database.beginnings import beginning, beginning_of
 from cloudtrain_site.database.folding import folded
 from cloudtrain_site.errors import Conflict
 from jobs.finding.search import Criterion, matching, those_with
+from jobs.identifiers import EVER, Span
 from jobs.models import Job, JobEvent, JobQuerySet, JobTag, Tag
 from jobs.permissions import AnyUser, can_change, visible_jobs
 from jobs.statuses import CANCEL_REQUESTED
@@ -80,17 +82,25 @@ def by_own_columns(jobs: JobQuerySet, query: dict[str, Any]) -> JobQuerySet:
     return jobs
 
 
-def criteria_of(query: dict[str, Any]) -> list[Criterion]:
-    """Return what else the query asks of them."""
+def criteria_of(query: dict[str, Any], organizations: Sequence[int | None], span: Span = EVER) -> list[Criterion]:
+    """Return what else the query asks of the jobs of these organizations that were made within `span`."""
     tag, text = query["tag"], query["search"]
-    return [*([carriers_of(tag)] if tag else []), *([matching(text)] if text else [])]
+    return [*([carriers_of(tag, organizations, span)] if tag else []), *([matching(text)] if text else [])]
 
 
-def carriers_of(name: str) -> Criterion:
-    """Return the criterion that a job carries a tag of that name, in whatever organization."""
-    # The few tags first: the database then reads the rows of their jobs alone.
-    tags = [] if "\x00" in name else list(Tag.objects.filter(name_key=folded(name)).values_list("pk", flat=True))
-    return those_with(JobTag.objects.filter(tag__in=tags))
+def carriers_of(name: str, organizations: Sequence[int | None], span: Span = EVER) -> Criterion:
+    """Return the criterion that a job carries a tag of that name."""
+    if "\x00" in name:
+        return those_with(JobTag.objects.none())
+    key, seen = folded(name), [pk for pk in organizations if pk is not None]
+    if connection.vendor == "sqlite":
+        rows = JobTag.objects.filter(tag__name_key=key)
+        own = rows.filter(tag__organization__in=seen)
+    else:
+        # The few tags first: it then reads the rows of their jobs alone.
+        tags = Tag.objects.filter(name_key=key, organization__in=seen).values_list("pk", flat=True)
+        rows = own = JobTag.objects.filter(tag__in=list(tags))
+    return those_with(own.filter(span.of("job")), walked=rows)
 
 
 def reasons_to_stop(job_ids: Iterable[str]) -> dict[str, str]:

@@ -41,7 +41,7 @@ from jobs.api.serializers import (
 )
 from jobs.api.submission_serializers import FuseBody, FuseSetSerializer
 from jobs.finding.orders import NEWEST
-from jobs.finding.pages import MOST_COUNTED, found_for
+from jobs.finding.pages import MOST_COUNTED, found_for, organizations_seen
 from jobs.fuses.fuse import ask_for_more, set_fuse
 from jobs.logs import read_end, read_log
 from jobs.models import Job, JobQuerySet
@@ -199,7 +199,8 @@ def _page(user: AnyUser, query: dict[str, Any]) -> dict[str, Any]:
     """Return the page of jobs for `query`, a checked JobListQuery."""
     jobs = by_own_columns(Job.objects.kept(), query)
     is_narrowed = any(query[name] for name in ("status", "provider", "job_type"))
-    found = found_for((user, teams_of(user)), jobs, criteria_of(query), query["organization"], is_narrowed)
+    reader, named = (user, teams_of(user)), query["organization"]
+    found = found_for(reader, jobs, criteria_of(query, organizations_seen(reader, named)), named, is_narrowed)
     first, count = query["offset"], query["limit"]
     page = found.page(_as_listed, NEWEST, query["cursor"], count + 1, first)
     shown = page[:count]

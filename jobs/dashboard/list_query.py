@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db.models import Max, Min
 from django.http import QueryDict
 from rest_framework import serializers
 
 from cloudtrain_site.accounts.preferences import time_zones
 from jobs.api.serializers import JobFilters
-from jobs.dashboard.listing.periods import PERIODS, created_within
+from jobs.dashboard.listing.periods import PERIODS, created_span
 from jobs.finding.orders import NEWEST, SORTS, those_after
-from jobs.finding.pages import Found, Reader, found_for
-from jobs.finding.search import those_with
+from jobs.finding.pages import Found, Reader, found_for, organizations_seen
+from jobs.finding.search import Criterion, those_with
+from jobs.identifiers import Span
 from jobs.models import DayCost, Job, JobQuerySet
 from jobs.queries import LIST_FILTERS, LIST_PARAMETERS, by_own_columns, criteria_of
 from jobs.statuses import JobStatus
@@ -23,6 +25,9 @@ from jobs.statuses import JobStatus
 WAITING = "waiting"
 #: No job was made, and no training ran, outside of these years.
 FIRST_YEAR, LAST_YEAR = 2000, 2200
+
+#: Of the costs of as many days at most, the first and the last job are looked for.
+MOST_DAYS = timedelta(days=60)
 
 #: What a line of the list shows, or is made from. A config may have a megabyte, and none of it is shown.
 SHOWN = (
@@ -122,8 +127,9 @@ def _as_shown(jobs: JobQuerySet) -> JobQuerySet:
 
 def found_by(reader: Reader, query: dict[str, Any]) -> Found:
     """Return the jobs that `reader` sees and that match the query."""
-    user, teams = reader
-    jobs, criteria = by_own_columns(Job.objects.kept(), query), criteria_of(query)
+    user, _ = reader
+    jobs, span = by_own_columns(Job.objects.kept(), query), created_span(query)
+    criteria = criteria_of(query, organizations_seen(reader, query["organization"]), span)
     if query["mine"]:
         jobs = jobs.filter(submitted_by_id=user.pk or 0)
     if query["person"]:
@@ -134,10 +140,21 @@ def found_by(reader: Reader, query: dict[str, Any]) -> Found:
         # Pages say CPU.
         jobs = jobs.filter(hardware_profile__in={query["hardware"], query["hardware"].lower()})
     if query["cost_from"] or query["cost_to"]:
-        days = DayCost.objects.filter(day__range=(query["cost_from"] or date.min, query["cost_to"] or date.max))
-        criteria.append(those_with(days))
+        costs, span = _with_costs(query["cost_from"] or date.min, query["cost_to"] or date.max, span)
+        criteria.append(costs)
     is_narrowed = any(query[name] for name in LIST_FILTERS if name not in WITH_CRITERIA)
-    return found_for((user, teams), created_within(jobs, query), criteria, query["organization"], is_narrowed)
+    return found_for(reader, jobs, criteria, query["organization"], is_narrowed, span)
+
+
+def _with_costs(first: date, last: date, span: Span) -> tuple[Criterion, Span]:
+    """Return the criterion that a job has cost something on these days, and the span of such jobs within `span`."""
+    rows = DayCost.objects.filter(span.of("job"), day__range=(first, last))
+    costs = those_with(rows)
+    # For longer, the ends of their span are not worth reading all of the days for.
+    if not costs.is_few and last - first <= MOST_DAYS:
+        ends = rows.aggregate(first=Min("job"), last=Max("job"))
+        span = Span(ends["first"], f"{ends['last']}0")  # its last is one of them
+    return costs, span
 
 
 def address_of(

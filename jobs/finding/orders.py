@@ -16,9 +16,11 @@ from typing import Any
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import BooleanField, F, Func, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from cloudtrain_site.database.batches import in_batches
+from jobs.identifiers import EVER, Span
 from jobs.models import Job, JobQuerySet
 from jobs.snapshot_fields import A_MILLISECOND, milliseconds_between
 
@@ -185,14 +187,25 @@ def first_ids(jobs: JobQuerySet, sort: str, cursor: str, count: int, *, are_few:
 
 
 def first_ids_of_each(
-    jobs: JobQuerySet, organizations: Sequence[int | None], sort: str, cursor: str, count: int
+    jobs: JobQuerySet, organizations: Sequence[int | None], sort: str, cursor: str, count: int, span: Span = EVER
 ) -> list[str]:
-    """Return the same of the `jobs` of these organizations (None: of none). Of each, `count` at most are read."""
+    """Return the same of the `jobs` of these organizations (None: of none) within `span`.
+
+    Of each, `count` at most are read.
+    """
     order = ORDERS[sort]()
+    within = span.of("pk")
+    are_many = connection.vendor == "sqlite" and within != Q() and Job.objects.filter(within)[: MANY + 1].count() > MANY
     seen = jobs.filter(of_organizations(organizations))
     found: list[tuple[Any, ...]] = []
     for condition, columns in zip(order.after(seen, cursor), order.parts, strict=True):
-        part = jobs.filter(condition).order_by(*columns).values_list("pk", *order.columns, "organization_id")
+        is_other = are_many and columns[0].strip("-") not in ("id", "started_at")
+        made = jobs.filter(condition)
+        if is_other:
+            made = made.alias(id_alone=Coalesce("id", Value(""))).filter(span.of("id_alone"))
+        else:
+            made = made.filter(within)
+        part = made.order_by(*columns).values_list("pk", *order.columns, "organization_id")
         rows = list(part.filter(organization=None)[:count]) if None in organizations else []
         rows += _first_rows(part, [pk for pk in organizations if pk is not None], min(count, A_FEW))
         if count > A_FEW:
@@ -216,6 +229,9 @@ def _first(found: list[tuple[Any, ...]], order: Order, count: int) -> list[str]:
     return [pk for pk, *_ in found[:count]]
 
 
+#: If more were made within a span, an index of another order is walked past all others. SQLite would read and sort
+#: all of them, so it doesn't see that their ids are meant.
+MANY = 5000
 #: Of each organization so many are read before those whose jobs fill the page are read further.
 A_FEW = 8
 #: Stands for an organization in a statement that is repeated for each.

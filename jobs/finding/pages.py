@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from jobs.finding.orders import NEWEST, OLDEST, first_ids, first_ids_of_each, of_organizations, those_after
 from jobs.finding.search import Criterion
+from jobs.identifiers import EVER, Span
 from jobs.models import Job, JobQuerySet
 from jobs.permissions import AnyUser, Team, is_superuser
 
@@ -38,11 +39,18 @@ class Found:
     sees_all: bool
     #: Whether a filter on their own columns left some out of `jobs`.
     is_narrowed: bool
+    #: They were made within.
+    span: Span
 
     @property
     def seen(self) -> JobQuerySet:
         """Return those that are seen, in no order."""
-        return self._seen_of(self.jobs.filter(*(criterion.walked for criterion in self.criteria)))
+        return self._seen_of(self.jobs.filter(self.span.of("pk"), *(criterion.walked for criterion in self.criteria)))
+
+    @property
+    def counted(self) -> JobQuerySet:
+        """Return the same, of which all are read."""
+        return self._seen_of(self.jobs.filter(self.span.of("pk"), *(criterion.counted for criterion in self.criteria)))
 
     def _seen_of(self, jobs: JobQuerySet) -> JobQuerySet:
         jobs = jobs.order_by()
@@ -76,7 +84,7 @@ class Found:
         if len(self.organizations) > MOST_LISTS or (self.sees_all and sort in (NEWEST, OLDEST)):
             return first_ids(self.seen, sort, cursor, count)
         jobs = self.jobs.filter(*(criterion.walked for criterion in self.criteria))
-        return first_ids_of_each(jobs, self.organizations, sort, cursor, count)
+        return first_ids_of_each(jobs, self.organizations, sort, cursor, count, self.span)
 
     def _few(self) -> JobQuerySet | None:
         """Return all of them; None: they may be many."""
@@ -84,25 +92,32 @@ class Found:
             return self.seen
         if not self.is_narrowed:
             return None
-        ids = list(self._seen_of(self.jobs).values_list("pk", flat=True)[: FEW + 1])
+        ids = list(self._seen_of(self.jobs.filter(self.span.of("pk"))).values_list("pk", flat=True)[: FEW + 1])
         if len(ids) > FEW:
             return None
         return Job.objects.filter(*(criterion.walked for criterion in self.criteria), pk__in=ids)
 
     def count(self) -> int:
         """Return how many there are; of more than MOST_COUNTED, one more than that."""
-        jobs = self._seen_of(self.jobs.filter(*(criterion.counted for criterion in self.criteria)))
-        return jobs.values("pk")[: MOST_COUNTED + 1].count()
+        return self.counted.values("pk")[: MOST_COUNTED + 1].count()
 
 
 def found_for(
-    reader: Reader, jobs: JobQuerySet, criteria: Sequence[Criterion], organization: str, is_narrowed: bool
+    reader: Reader,
+    jobs: JobQuerySet,
+    criteria: Sequence[Criterion],
+    organization: str,
+    is_narrowed: bool,
+    span: Span = EVER,
 ) -> Found:
-    """Return what the reader sees of `jobs`; with the name of an `organization`, of that one alone."""
+    """Return what the reader sees of `jobs` within `span`; with the name of an `organization`, of that one alone."""
+    sees_all = not organization and is_superuser(reader[0])
+    return Found(jobs, criteria, organizations_seen(reader, organization), sees_all, is_narrowed, span)
+
+
+def organizations_seen(reader: Reader, organization: str) -> Sequence[int | None]:
+    """Return the organizations whose jobs the reader sees, or of these the one with this name."""
     user, teams = reader
     if organization:
-        named = [team.id for team in teams if team.name == organization]
-        return Found(jobs, criteria, named, sees_all=False, is_narrowed=is_narrowed)
-    own: list[int | None] = [team.id for team in teams]
-    sees_all = is_superuser(user)
-    return Found(jobs, criteria, [*own, None] if sees_all else own, sees_all, is_narrowed)
+        return [team.id for team in teams if team.name == organization]
+    return [*(team.id for team in teams), *([None] if is_superuser(user) else ())]

@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
-from jobs.identifiers import first_id_at
-from jobs.models import JobQuerySet
+from jobs.identifiers import Span, first_id_at
 
 TODAY, WEEK, MONTH, THIS_MONTH, LAST_MONTH = "today", "7d", "30d", "month", "last-month"
 PERIODS = (
@@ -41,14 +40,12 @@ def days_of(query: Mapping[str, Any], now: datetime) -> tuple[date | None, date 
     return query["created_from"], query["created_to"]
 
 
-def created_within(jobs: JobQuerySet, query: Mapping[str, Any]) -> JobQuerySet:
-    """Return the jobs that were created on these days: by their ids, which begin with the time and are in an index."""
+def created_span(query: Mapping[str, Any]) -> Span:
+    """Return the ids of jobs that were created on these days. They begin with the time and are in an index."""
     start, end = days_of(query, timezone.now())
-    if start:
-        jobs = jobs.filter(pk__gte=_first_id_of(start, query["zone"]))
-    if end:
-        jobs = jobs.filter(pk__lt=_first_id_of(end + A_DAY, query["zone"]))
-    return jobs
+    return Span(
+        _first_id_of(start, query["zone"]) if start else "", _first_id_of(end + A_DAY, query["zone"]) if end else ""
+    )
 
 
 def _first_id_of(day: date, zone: str) -> str:

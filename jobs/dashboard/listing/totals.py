@@ -28,7 +28,7 @@ class Totals:
 
 def totals_of(found: Found) -> Totals:
     """Return the totals of the jobs. Reads as many rows as are counted at most, and of those that run the start."""
-    jobs = found.seen
+    jobs = found.counted
     if found.count() > MOST_COUNTED:
         return Totals(MOST_COUNTED, True, Decimal(0), True, 0.0)
     sums = jobs.aggregate(

@@ -17,7 +17,8 @@ from django.utils import timezone
 
 from jobs.dashboard import list_views
 from jobs.finding import orders, pages, search
-from jobs.models import Job, KeptCurves, Membership, Organization
+from jobs.identifiers import new_job_id
+from jobs.models import DayCost, Job, JobTag, KeptCurves, Membership, Organization, Tag
 from jobs.statuses import JobStatus
 from tests import factories
 from tests.web import read_page
@@ -134,6 +135,41 @@ def test_each_way_to_find_a_page_finds_the_same(
         monkeypatch.setattr(pages, "FEW", 0)
         monkeypatch.setattr(search, "MOST_IDS", 0)
         assert listed(alice, f"{sort}&search=flux") == listed(alice, sort) == few
+
+
+@pytest.mark.parametrize("sort", ["newest", "cost"])
+@pytest.mark.parametrize(
+    "asked", ["tag=lora", "period=7d", "tag=lora&period=7d", "cost_from={day}&cost_to={day}", "cost_to={day}&period=7d"]
+)
+def test_many_of_a_tag_or_of_days_are_the_same_as_few(
+    make_job: MakeJob, alice: User, monkeypatch: pytest.MonkeyPatch, asked: str, sort: str
+) -> None:
+    monkeypatch.setattr(list_views, "PAGE_SIZE", 2)
+    now, expected = timezone.now(), []
+    other = Organization.objects.create(name="others")
+    for number in range(15):
+        is_seen, is_recent = number % 5 != 4, number % 4 != 0
+        job = factories.make_job(
+            organization=Membership.objects.get(user=alice).organization if is_seen else other,
+            pk=new_job_id(now - timedelta(days=0 if is_recent else 40)),
+            cost_usd=Decimal(number % 3),
+            started_at=now - timedelta(hours=number),
+        )
+        has_tag, has_cost = number % 3 != 0, number % 2 == 0
+        if has_tag:
+            tag, _ = Tag.objects.get_or_create(organization=job.organization, name="LoRA", name_key="lora")
+            JobTag.objects.create(job=job, tag=tag)
+        if has_cost:
+            DayCost.objects.create(job=job, organization=job.organization, day=now.date(), spent=Decimal(1))
+        wanted = {"tag": has_tag, "period": is_recent, "cost": has_cost}
+        if is_seen and all(met for name, met in wanted.items() if name in asked):
+            expected.append(job)
+    asked = asked.format(day=now.date())
+    few = listed(alice, f"{sort}&{asked}")
+    assert sorted(few) == sorted(job.pk for job in expected) and few
+    for module, most in ((pages, "FEW"), (search, "MOST_IDS"), (search, "MOST_ROWS"), (orders, "MANY")):
+        monkeypatch.setattr(module, most, 0)
+    assert listed(alice, f"{sort}&{asked}") == few
 
 
 def test_many_ids_that_a_search_found_are_no_more_values_than_sqlite_takes(make_job: MakeJob) -> None:
