@@ -82,7 +82,8 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
 
     def get_fieldsets(self, request: HttpRequest, obj: ApprovalRequest | None = None) -> Any:
         """Put the whole config into a fieldset of its own, below the buttons."""
-        *needed, config = self.get_fields(request, obj)
+        ((_, options),) = super().get_fieldsets(request, obj)
+        *needed, config = options["fields"]
         return [(None, {"fields": needed}), ("The whole config", {"fields": [config]})]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRequest]:

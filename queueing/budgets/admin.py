@@ -27,8 +27,10 @@ class BudgetAdmin(ScopedAdmin[Budget]):
     search_fields = ("organization__name__folded", "user__username__folded")
     search_help_text = "Organization or person"
     fields = (
-        *("scope", "organization", "user", "amount", "period", "time_zone", "thresholds", "action"),
-        *("committed", "resets_at", "version", "created_at"),
+        ("scope", "organization", "user"),
+        ("amount", "period", "time_zone", "resets_at"),
+        ("committed", "thresholds", "action"),
+        ("created_at", "version"),
     )
     readonly_fields = ("time_zone", "committed", "resets_at")
     actions = None
