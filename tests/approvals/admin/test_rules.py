@@ -52,7 +52,7 @@ def test_the_form_of_a_rule_shows_the_others_that_may_hold_the_same_jobs(
     browser = browser_of(charlie)
     shown = with_single_blanks(page(browser, f"{RULES}{own.pk}/change/"))
     assert (
-        "<strong>site-rule</strong> (every organization): Holds jobs for This machine. Needs 2 approvals by admins."
+        "<strong><bdi>site-rule</bdi></strong> (every organization): Holds jobs for This machine. Needs 2 approvals by admins."
         in shown
     )
     assert ("acmes-own" in shown, "apart" in shown) == (False, False)
