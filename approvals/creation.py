@@ -27,13 +27,14 @@ from jobs.models import Job
 logger = logging.getLogger("simpletuner.cloud.approvals")
 
 
-def create_request(job: Job, holds: Sequence[Hold], *, actor: Actor, source: str) -> ApprovalRequest:
+def create_request(
+    job: Job, required: Sequence[Requirement], *, reason: str, actor: Actor, source: str
+) -> ApprovalRequest:
     """Create the request of a job that is held as it is created, in that transaction. `warn_of_reviewers` comes after.
 
     The job is as `lifecycle.create` returns it.
     """
-    required = requirements_of(holds)
-    return _create(job, terms_of(job), required, reason=joined_reasons(holds), actor=actor, source=source)
+    return _create(job, terms_of(job), required, reason=reason, actor=actor, source=source)
 
 
 def renew_request(void: ApprovalRequest, job: Job, *, reason: str, actor: Actor, source: str) -> ApprovalRequest:
@@ -44,13 +45,13 @@ def renew_request(void: ApprovalRequest, job: Job, *, reason: str, actor: Actor,
     """
     required = joined(requirements_of(holds_now(job)), copies(void.requirements.all(), with_approvals=False))
     request = _create(job, stored_terms(job), required, reason=reason, actor=actor, source=source)
-    warn_of_reviewers(request)
+    warn_of_reviewers(request, required)
     return request
 
 
-def warn_of_reviewers(request: ApprovalRequest | None) -> list[str]:
+def warn_of_reviewers(request: ApprovalRequest | None, required: Sequence[Requirement]) -> list[str]:
     """Return the `request_warnings` of a new request, and log that there are some."""
-    warnings = request_warnings(request)
+    warnings = request_warnings(request, required)
     if request is not None and warnings:
         logger.warning("Nobody can decide about an approval request", extra=request.log_fields())
     return warnings
@@ -63,7 +64,7 @@ def create_raise(
     required = copies(approved.requirements.all(), with_approvals=False)
     terms = stored_terms(job)
     request = _create(job, terms, required, reason=reason, actor=actor, source=source, raise_to=amount)
-    warn_of_reviewers(request)
+    warn_of_reviewers(request, required)
     return request
 
 

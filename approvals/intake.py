@@ -14,9 +14,10 @@ from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 
 from approvals.creation import create_request, reuse_approval, warn_of_reviewers
-from approvals.models import ApprovalRequest
+from approvals.models import ApprovalRequest, Requirement
+from approvals.requirements import requirements_of
 from approvals.reviewers import request_warnings
-from approvals.rules.evaluation import Hold, all_holds
+from approvals.rules.evaluation import Hold, all_holds, joined_reasons
 from approvals.rules.facts import facts_about, rules_in_force
 from approvals.statuses import RequestStatus
 from cloudtrain_site.database.batches import delete_in_batches
@@ -163,10 +164,14 @@ def _store(submission_request: SubmissionRequest) -> Outcome:
         )
         held = bool(holds) and reused is None
         entry = claims.enqueue(job, role=role, held=held, actor=actor, source=submission_request.source)
-        request = create_request(job, holds, actor=actor, source=submission_request.source) if held else reused
+        request, required = reused, list[Requirement]()
+        if held:
+            reason, required = joined_reasons(holds), requirements_of(holds)
+            request = create_request(job, required, reason=reason, actor=actor, source=submission_request.source)
         passes.request_pass()
     _log(job, request)
-    return _outcome(job, entry, request, submission_request, is_replay=False)
+    lacks = warn_of_reviewers(request, required)
+    return _outcome(job, entry, request, submission_request, lacks, is_replay=False)
 
 
 def _limited(submission: Submission, holds: Sequence[Hold]) -> Submission:
@@ -214,7 +219,7 @@ def _replay(submission_request: SubmissionRequest) -> Outcome | None:
         raise Conflict("This idempotency key was used for another submission. Use a new key.", code="key_reused")
     entry = QueueEntry.objects.filter(job=stored.job).order_by("id").last()
     request = ApprovalRequest.objects.filter(job=stored.job).order_by("id").last()
-    return _outcome(stored.job, entry, request, submission_request, is_replay=True)
+    return _outcome(stored.job, entry, request, submission_request, request_warnings(request), is_replay=True)
 
 
 def _outcome(
@@ -222,11 +227,11 @@ def _outcome(
     entry: QueueEntry | None,
     request: ApprovalRequest | None,
     submission_request: SubmissionRequest,
+    lacks: Sequence[str],
     *,
     is_replay: bool,
 ) -> Outcome:
     position = position_of(entry) if entry else None
-    lacks = request_warnings(request) if is_replay else warn_of_reviewers(request)
     warnings = (*submission_request.all_warnings, *lacks)
     return Outcome(job, is_replay, request, position, warnings, submission_request.findings)
 

@@ -290,18 +290,22 @@ def _reviewers_with(role: str) -> Prepared[int]:
     )
 
 
-def request_warnings(request: ApprovalRequest | None) -> list[str]:
-    """Return a warning for each requirement of a pending request that has too few reviewers; none for another."""
+def request_warnings(request: ApprovalRequest | None, requirements: Sequence[Requirement] | None = None) -> list[str]:
+    """Return a warning for each requirement of a pending request that has too few reviewers; none for another.
+
+    `requirements`: those of the request, when the caller has them.
+    """
     if request is None or request.status != RequestStatus.PENDING:
         return []
-    requirements = _REQUIREMENTS(request.pk)
+    if requirements is None:
+        requirements = _REQUIREMENTS(request.pk)
     barred = _barred_requester(request, requirements)
-    waiting = {item: _reviewers_of(request, item, barred) for item in requirements if item.approvals_missing}
+    waiting = [(item, _reviewers_of(request, item, barred)) for item in requirements if item.approvals_missing]
     return [
         _too_few(
             f"The rule {item.rule_name}" if len(requirements) > 1 else "This request", item.approvals_needed, count
         )
-        for item, count in waiting.items()
+        for item, count in waiting
         if count < item.approvals_needed
     ]
 

@@ -27,7 +27,7 @@ from jobs.identifiers import new_job_id, new_marker
 from jobs.models import DatasetUpload, Job, LogPiece, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.publishing import publish_progress, publish_waiting
-from jobs.runs.numbers import number_at_commit
+from jobs.runs.numbers import next_number, number_at_commit
 from jobs.runs.origin import NEW, Origin
 from jobs.snapshot_fields import (
     began_at,
@@ -90,8 +90,8 @@ def create(
     change = Change.of(job, "", JobStatus.PENDING, actor=actor, source=source, reason=origin.reason, at=job.created_at)
     with joined_unit():
         _mark_dataset_used(submission.dataset)
+        job.number = next_number(organization.pk)
         insert_one(job, reading=REWRITTEN)
-        number_at_commit(job)
         put_on_new_job(job, submission.tags)
         job.record(change)
         transaction.on_commit(lambda: job.announce(change), robust=True)

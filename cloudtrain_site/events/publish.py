@@ -34,6 +34,18 @@ PERSON_CHANNEL = "person-"
 
 _encode = DjangoJSONEncoder().encode
 
+COUNT = """
+UPDATE django_eventstream_eventcounter SET value = value + %s, updated = %s WHERE name = %s RETURNING value
+"""
+#: The counter is held for a round trip less than by two statements. PostgreSQL sends the notice at the commit.
+COUNT_AND_STORE = f"""
+WITH counter AS ({COUNT}, pg_notify('{NOTIFY_CHANNEL}', ''))
+INSERT INTO django_eventstream_event (channel, type, data, eid, created)
+SELECT texts.channel, 'message', texts.data, counter.value - %s + texts.place, %s
+FROM counter, unnest(%s::text[], %s::text[]) WITH ORDINALITY AS texts (channel, data, place)
+RETURNING eid
+"""  # noqa: S608
+
 
 @dataclass(frozen=True)
 class Event:
@@ -63,35 +75,34 @@ def _store(events: list[Event]) -> None:
 
 
 def append(texts: list[tuple[str, str]]) -> int:
-    """Store an event for each channel and JSON text; returns the last number. Holds the counter until the commit."""
-    last = take_numbers(len(texts))
-    now = timezone.now()
-    first = last - len(texts) + 1
-    insert(
-        [
-            EventRow(channel=channel, type="message", eid=number, data=data, created=now)
-            for number, (channel, data) in enumerate(texts, start=first)
-        ]
-    )
-    return last
+    """Store an event for each channel and JSON text; returns the last number.
 
-
-def take_numbers(count: int) -> int:
-    """Take the next `count` numbers; returns the last. Holds the counter until the commit, which tells the relays."""
-    last = _advance(count)
+    It holds the counter until the commit, which tells the relays.
+    """
+    last = _append(texts)
     if last is None:
         EventCounter.objects.get_or_create(name=COUNTER)
-        last = _advance(count)
+        last = _append(texts)
     assert last is not None
     return last
 
 
-def _advance(count: int) -> int | None:
-    """None: there is no counter yet. One statement, which Django has no words for: every change waits for it."""
-    table = connection.ops.quote_name(EventCounter._meta.db_table)
-    updated = connection.ops.adapt_datetimefield_value(timezone.now())
-    # PostgreSQL sends the notice at the commit. A statement of its own would hold the counter for a round trip longer.
-    notice = f", pg_notify('{NOTIFY_CHANNEL}', '')" if connection.vendor == "postgresql" else ""
-    statement = f"UPDATE {table} SET value = value + %s, updated = %s WHERE name = %s RETURNING value{notice}"  # noqa: S608
-    found = executed(connection, statement, [count, updated, COUNTER]).fetchall()
-    return found[0][0] if found else None
+def _append(texts: list[tuple[str, str]]) -> int | None:
+    """Return the last number; None: there is no counter yet, and nothing was stored. Every change waits for this."""
+    now, count = timezone.now(), len(texts)
+    counted = [count, connection.ops.adapt_datetimefield_value(now), COUNTER]
+    if connection.vendor == "postgresql":
+        channels, data = map(list, zip(*texts, strict=True))
+        stored = executed(connection, COUNT_AND_STORE, [*counted, count, now, channels, data])
+        return max((number for (number,) in stored.fetchall()), default=None)
+    found = executed(connection, COUNT, counted).fetchall()
+    if not found:
+        return None
+    last: int = found[0][0]
+    insert(
+        [
+            EventRow(channel=channel, type="message", eid=number, data=text, created=now)
+            for number, (channel, text) in enumerate(texts, start=last - count + 1)
+        ]
+    )
+    return last

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
@@ -16,7 +17,7 @@ from jobs.configs.secrets import SECRET_COLUMNS, sealed_columns
 CONFIG_LIMIT_BYTES = 1_000_000
 ADDRESS_LIMIT = 500
 TOO_LARGE_A_NUMBER = "It contains a number that is too large, such as 1e400. The largest is about 1.8e308."
-
+HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 #: The columns of what a job may cost at most.
 FUSE_COLUMNS = ("max_cost_usd", "fuse_action", "fuse_grace_percent")
@@ -95,7 +96,7 @@ def problem_with(value: Any) -> str | None:
     for text in _strings(value):
         if "\x00" in text:
             return "It contains a NUL character, which can't be stored."
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if HALF_OF_A_PAIR.search(text):
             return "It contains half of a surrogate pair, which is not text."
     return None
 

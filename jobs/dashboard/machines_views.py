@@ -19,7 +19,7 @@ from cloudtrain_site.monitoring.machines import process_reports
 from jobs.dashboard.navigation import live_page
 from jobs.permissions import AnyUser, Team, is_superuser
 from jobs.sync.cluster_reports import instance_reports
-from jobs.sync.clusters import cluster_names, look_now
+from jobs.sync.clusters import is_cluster, look_now
 
 #: More are folded; those that take no trainings come first.
 NODES_SHOWN = 50
@@ -48,7 +48,7 @@ def refresh_cluster(request: HttpRequest, name: str) -> HttpResponse:
         return HttpResponse(status=401)
     if not is_superuser(request.user):
         raise PermissionDenied
-    if name not in cluster_names():
+    if not is_cluster(name):
         raise Http404
     look_now(name)
     return HttpResponse(status=204)

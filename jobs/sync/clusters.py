@@ -19,7 +19,7 @@ from cloudtrain_site.database.connections import lend_connection
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.redaction import mask_text
 from jobs.models import ClusterLook
-from jobs.providers import get_provider, names
+from jobs.providers import find_kind, get_provider, names
 from jobs.providers.base import ProviderError
 from jobs.providers.clusters.view import ClusterView, ReportsNodes, storable, view_data, view_from
 from jobs.publishing import publish_waiting_for
@@ -44,7 +44,12 @@ Answer: TypeAlias = ClusterView | str
 
 def cluster_names() -> list[str]:
     """Return the names of the providers that train on clusters."""
-    return [name for name in names() if isinstance(get_provider(name), ReportsNodes)]
+    return [name for name in names() if is_cluster(name)]
+
+
+def is_cluster(name: str) -> bool:
+    """Whether the provider `name` trains on a cluster. False for one that there is no more."""
+    return find_kind(name) is not None and isinstance(get_provider(name), ReportsNodes)
 
 
 def view_of(look: ClusterLook | None) -> ClusterView | None:
@@ -74,7 +79,7 @@ def check_profile(name: str, profile: str) -> ProfileCheck:
 
     Otherwise the cluster is asked, for SHORT_LOOK_SECONDS at most. To be called outside of a transaction.
     """
-    if name not in cluster_names():
+    if not is_cluster(name):
         return ProfileCheck()
     look = ClusterLook.objects.filter(pk=name).defer("data").first()
     if look is None or not look.is_fresh:
@@ -106,7 +111,7 @@ def validate(name: str) -> str:
     Returns its sentence. Raises ProviderError, after LOOK_SECONDS and SHORT_LOOK_SECONDS at most.
     """
     deadline = time.monotonic() + LOOK_SECONDS
-    if name in cluster_names():
+    if is_cluster(name):
         look_now(name)
     left = max(SHORT_LOOK_SECONDS, deadline - time.monotonic())
     return ask(f"validate {name}", get_provider(name).validate, round(left, 2))

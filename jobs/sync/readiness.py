@@ -8,7 +8,7 @@ from jobs.models import ClusterLook, ProviderConfig
 from jobs.providers import get_provider, label_of
 from jobs.providers.base import NeedsAccess
 from jobs.sync import circuit_breaker
-from jobs.sync.clusters import cluster_names, view_of
+from jobs.sync.clusters import is_cluster, view_of
 
 
 def why_not_now(config: ProviderConfig, look: ClusterLook | None = None, *, with_access: bool = True) -> str:
@@ -43,7 +43,7 @@ def why_not_at_cluster(label: str, look: ClusterLook | None) -> str:
 
 def failed_look_at(provider: str) -> str:
     """Return why the last look at a provider's cluster failed; empty when it didn't, or there is no cluster."""
-    if provider not in cluster_names():
+    if not is_cluster(provider):
         return ""
     failed = ClusterLook.objects.filter(pk=provider).exclude(error="").defer("data").first()
     return "" if failed is None else why_not_at_cluster(label_of(provider), failed)

@@ -28,9 +28,9 @@ from queueing.models import QueueEntry
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 MakeRequest = Callable[..., SubmissionRequest]
-#: Begin and commit, request, job and entry, three lines of history, the notice, the number and the rows of two events,
-#: and two looks: at the job's account, and whether other notices wait.
-STATEMENTS_EACH = 11
+#: Begin and commit, request, job and entry, three lines of history, the notice, the rows of two events, and two looks:
+#: at the job's account, and whether other notices wait. On SQLite the events' number is one of its own.
+STATEMENTS_EACH = {"postgresql": 10, "sqlite": 11}
 
 
 def make_due(submission_request: MakeRequest, count: int) -> None:
@@ -50,7 +50,7 @@ def test_a_further_request_costs_a_sweep_its_own_writes_alone(
     submission_request: MakeRequest, first_job_rule: ApprovalRule
 ) -> None:
     few, more = statements_of_a_sweep(submission_request, 2), statements_of_a_sweep(submission_request, 7)
-    assert (more - few) / 5 == STATEMENTS_EACH
+    assert (more - few) / 5 == STATEMENTS_EACH[connection.vendor]
 
 
 def test_a_sweep_tells_of_each_job_once(submission_request: MakeRequest, first_job_rule: ApprovalRule) -> None:

@@ -7,9 +7,10 @@ into its text than to send them beside it. The statements of `fast_sql` and `Pre
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
-from psycopg import Cursor
+from psycopg import RawCursor
 from psycopg.errors import FeatureNotSupported
 from psycopg.types.numeric import Int8Dumper, IntDumper, IntNumericDumper
 
@@ -34,7 +35,7 @@ class _BigintDumper(IntDumper):
         return self._bigint if obj in BIGINTS else self._numeric
 
 
-class _Cursor(Cursor[Any]):
+class _Cursor(RawCursor[Any]):
     """The one cursor of a connection for such statements: their rows are read before the next is executed."""
 
     def __init__(self, connection: Any) -> None:
@@ -52,17 +53,28 @@ class _Cursor(Cursor[Any]):
         connection = self.connection
         connection.prepare_threshold = KEPT_FROM - 1 if self.is_keeping else None
         try:
-            super().execute(sql, params)
+            super().execute(_numbered(sql), params)
         except FeatureNotSupported as error:
             if not connection.autocommit or CHANGED_RESULT not in str(error):
                 raise  # the rollback drops what is kept
             super().execute("DEALLOCATE ALL")
-            super().execute(sql, params)
+            super().execute(_numbered(sql), params)
         finally:
             connection.prepare_threshold = None
 
 
-def execute(connection: Any, sql: str, params: Sequence[Any]) -> Cursor[Any]:
+@lru_cache(maxsize=2 * MOST_KEPT)
+def _numbered(sql: str) -> bytes:
+    """Return the statement with PostgreSQL's own placeholders.
+
+    psycopg would do it anew at each execution of a statement with more than 50 parameters, as that of a new job.
+    """
+    first, *others = sql.split("%s")
+    text = first + "".join(f"${number}{part}" for number, part in enumerate(others, start=1))
+    return text.replace("%%", "%").encode()
+
+
+def execute(connection: Any, sql: str, params: Sequence[Any]) -> RawCursor[Any]:
     """Execute the statement on psycopg's connection. Returns the cursor, whose rows must be read at once."""
     cursor = getattr(connection, "cursor_of_kept_statements", None)
     if cursor is None:
