@@ -360,7 +360,7 @@ class TestForEveryone:
         job = make_job(created_at=datetime.fromisoformat("2026-01-31T23:30:00+00:00"))
         when = row(browse(alice), job).locator(".job-figures time")
         expect(when).to_have_text("1 Feb 2026")
-        expect(when).to_have_attribute("title", "Sunday 1 February 2026 at 00:30:00 CET")
+        expect(when).to_have_attribute("title", "Sunday, 1 February 2026 at 00:30:00 CET")
 
     def test_what_one_has_open_stays_open(self, browse: Browse, alice: User, submit: Submit) -> None:
         job = submit(alice).job
