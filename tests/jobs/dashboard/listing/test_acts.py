@@ -55,7 +55,7 @@ class TestQuestion:
             make_job(config_name="carols", submitted_by=carol),
         ]
         page = ask(alice, "cancel", jobs)
-        assert "Cancel 2 jobs?" in page
+        assert "Cancel 2 jobs?" in page and "Keep them" in page
         assert "Cost so far: $3.50 in total." in page
         assert "<bdi>ended</bdi>: The job has ended." in page
         assert "<bdi>carols</bdi>: Only the submitter, a lead or an admin can change this job." in page
