@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Q
 from django.utils import timezone
@@ -64,7 +65,8 @@ def _publishable(now: datetime) -> Q:
 
 
 def _progress_event(job: Job) -> Event:
-    data = {"job_id": job.pk, "stage": job.stage, "progress": job.progress, "last_log": job.last_log}
+    cost = None if job.known_cost is None else float(job.known_cost)
+    data: dict[str, Any] = {"job_id": job.pk, "stage": job.stage, "progress": job.progress, "last_log": job.last_log}
     # Beside what the contract names: the step that the percentage is of, and the cost.
-    data |= {"step": job.step, "total_steps": job.total_steps, "cost_usd": job.known_cost and float(job.known_cost)}
+    data |= {"step": job.step, "total_steps": job.total_steps, "cost_usd": cost}
     return Event(type="job_progress", channel=job.channel, data=data)

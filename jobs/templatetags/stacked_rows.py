@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from itertools import zip_longest
+from itertools import chain, repeat
 from typing import Any
 
 from django import template
@@ -21,7 +21,9 @@ EMPTY = re.compile(r"<t[dh][^>]*>\s*-?\s*</t[dh]>")
 @register.simple_tag
 def labelled(headers: list[Mapping[str, Any]], cells: Iterable[SafeString]) -> SafeString:
     """Return a row's cells, each with the name of its column, and a mark on those without a value."""
-    return mark_safe("".join(_labelled(header, cell) for header, cell in zip_longest(headers, cells, fillvalue={})))  # noqa: S308 - Django's own cells
+    further: Mapping[str, Any] = {}
+    pairs = zip(chain(headers, repeat(further)), cells, strict=False)
+    return mark_safe("".join(_labelled(header, cell) for header, cell in pairs))  # noqa: S308 - Django's own cells
 
 
 def _labelled(header: Mapping[str, Any], cell: SafeString) -> str:

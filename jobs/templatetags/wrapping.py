@@ -22,13 +22,13 @@ LONGEST = 24
 @register.filter
 def whole(text: object) -> SafeString:
     """Return the text as HTML in which quantities and names of hardware stay on one line."""
-    return mark_safe(WHOLE.sub(_wrapped, conditional_escape(text)))  # noqa: S308 - it is escaped
+    return mark_safe(WHOLE.sub(_wrapped, conditional_escape(str(text))))  # noqa: S308 - it is escaped
 
 
 @register.filter
 def path(text: object) -> SafeString:
     """Return the path as HTML that breaks after a slash."""
-    return mark_safe(conditional_escape(text).replace("/", "/<wbr>"))  # noqa: S308 - it is escaped
+    return mark_safe(conditional_escape(str(text)).replace("/", "/<wbr>"))  # noqa: S308 - it is escaped
 
 
 def _wrapped(match: re.Match[str]) -> str:

@@ -194,8 +194,8 @@ def report(
 ) -> None:
     """The provider says how it stands; `step` is one of 1000."""
     percent, total = (percent, None) if step is None else (step / 10, 1000)
-    progress = Progress(stage="Training", percent=percent, step=step, total=total, last_log=f"at {percent}")
-    progress = None if percent is None else progress
+    told = Progress(stage="Training", percent=percent, step=step, total=total, last_log=f"at {percent}")
+    progress = None if percent is None else told
     snapshot = Snapshot(external_id=str(job.external_id), status=status, progress=progress, **fields)
     lifecycle.apply_snapshot(job, snapshot, source=Source.POLL)
 

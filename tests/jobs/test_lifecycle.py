@@ -264,6 +264,7 @@ def test_progress_is_kept_and_told(make_job: MakeJob) -> None:
     assert Job.objects.values_list("stage", "progress", "step").get() == ("Training", 42.0, 42)
     event = json.loads(published_events().get().data)
     assert (event["type"], event["progress"], event["step"], event["total_steps"]) == ("job_progress", 42.0, 42, 100)
+    assert event["cost_usd"] == 0 and isinstance(event["cost_usd"], float)
 
 
 def test_progress_is_told_at_most_once_a_second(make_job: MakeJob) -> None:
