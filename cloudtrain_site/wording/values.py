@@ -54,13 +54,23 @@ def day_in_words(day: date) -> str:
 
 
 def moment_in_words(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%-d %b %Y, %H:%M} UTC"
+    return f"{_without_zone(moment)} UTC"
+
+
+def _without_zone(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%-d %b %Y, %H:%M}"
 
 
 def moment_on_page(moment: datetime) -> SafeString:
-    """Return the element that the pages' script writes in the reader's time zone."""
-    utc = moment.astimezone(UTC)
-    return format_html('<time data-exact datetime="{}">{}</time>', utc.isoformat(), moment_in_words(utc))
+    """Return the element that the pages' script writes in the reader's time zone.
+
+    As wide before as after: a column that became narrower moved all rows of a list.
+    """
+    return format_html(
+        '<time data-exact datetime="{}">{}</time><noscript> UTC</noscript>',
+        moment.astimezone(UTC).isoformat(),
+        _without_zone(moment),
+    )
 
 
 def in_words(value: Any) -> str:
