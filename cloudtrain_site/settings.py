@@ -96,7 +96,7 @@ MIDDLEWARE = [
 ]
 
 # ASGI applications in front of Django, each called with the next one.
-FRONTS = ["jobs.webhooks.asgi.WebhookEndpoint"]
+FRONTS = ["jobs.webhooks.asgi.WebhookEndpoint", "cloudtrain_site.events.asgi.StreamEndpoint"]
 # Called once in a thread of the web process, so that no request waits for their results.
 WARM_UP = ["jobs.webhooks.signing_secret.fetch_early"]
 

@@ -84,8 +84,17 @@ def _end(rows: QuerySet[Any]) -> int:
 
 def overdue(now: datetime) -> Q:
     """Return the condition for rows of sessions whose time is over."""
+    return overdue_since(*beginnings(now))
+
+
+def beginnings(now: datetime) -> tuple[datetime, datetime]:
+    """Return since when a session may have been open, and since when unused, to be still open `now`."""
     oldest = now - timedelta(seconds=settings.SESSION_COOKIE_AGE)
-    idle_since = now - timedelta(seconds=settings.SESSION_IDLE_SECONDS)
+    return oldest, now - timedelta(seconds=settings.SESSION_IDLE_SECONDS)
+
+
+def overdue_since(oldest: datetime, idle_since: datetime) -> Q:
+    """Return the condition of `overdue` by what `beginnings` returns."""
     return Q(created_at__lt=oldest) | Q(last_seen_at__lt=idle_since)
 
 

@@ -6,7 +6,7 @@ converts the values and makes the objects; only what a query of the same shape h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -23,6 +23,8 @@ Argument = int | str | datetime | None
 #: These and the texts of `_marker` stand for the arguments while the SQL is assembled. No query has them as values.
 _FIRST_NUMBER = 2_000_000_000
 _FIRST_TIME = datetime(1971, 2, 3, 4, 5, 6, tzinfo=UTC)
+#: Numbers of arguments of an IN.
+_SIZES = (1, 5, 25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,13 @@ class Prepared(Generic[Row]):
             raise ValueError(f"An argument is not among the parameters of {sql}")
         converters = compiler.get_converters([column for column, _, _ in compiler.select])
         return _Assembled(queryset, compiler, converters, sql, params)
+
+
+def padded(arguments: Collection[Row]) -> list[Row]:
+    """Return the arguments of an IN with one of them repeated, so that only a few numbers of them are assembled."""
+    filled = list(arguments)
+    size = next(size for size in _SIZES if size >= len(filled))
+    return filled + filled[:1] * (size - len(filled))
 
 
 def counted(rows: QuerySet[Any, Any]) -> QuerySet[Any, int]:

@@ -189,6 +189,15 @@ class StreamReader:
         )
 
 
+def last_seen(text: str, newest: int) -> int:
+    """The number that a client has already, as it says; `newest` for "", `UNKNOWN` for one that we never gave out."""
+    if not text:
+        return newest
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        return UNKNOWN
+    return int(text) if int(text) <= newest else UNKNOWN
+
+
 def library_event(event: StoredEvent) -> Event:
     """The event as the library takes it; its JSON object also says its number."""
     return Event(event.channel, "message", f'{{"id": {event.number}, {event.data[1:]}', id=event.number)

@@ -26,7 +26,7 @@ from cloudtrain_site.correlation_ids import get_correlation_id, set_correlation_
 from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.errors import body_of
 from cloudtrain_site.events.publish import DOCTORS_CHANNEL
-from cloudtrain_site.events.readers import UNKNOWN, StreamReader
+from cloudtrain_site.events.readers import StreamReader, last_seen
 from cloudtrain_site.events.relay import EventRelay, current_relay
 from cloudtrain_site.events.store import current_number
 from cloudtrain_site.limits import streams
@@ -70,6 +70,11 @@ def event_stream(request: HttpRequest) -> HttpResponseBase:
     except LimitReachedError as error:
         error.record()
         return refusal(error, **{"Retry-After": str(error.wait)})
+    return begin_stream(request, reader)
+
+
+def begin_stream(request: HttpRequest, reader: StreamReader) -> HttpResponse:
+    """The response that streams to this reader, whose place is held; or 501."""
     if not send_later(request, partial(send_stream, reader, get_correlation_id())):
         return refusal(NotServedHere())
     response = HttpResponse(content_type="text/event-stream")
@@ -102,23 +107,18 @@ def _admit(request: HttpRequest) -> tuple[StreamReader, int]:
     if not channels:
         raise exceptions.PermissionDenied("There are no events that you may see.")
     checked(StreamQuery, request.GET)
-    read_to = _last_seen(request, newest)
+    read_to = last_seen(last_id_of(request), newest)
     expires_at = keyed[1].expiry if keyed else None
     reader = StreamReader(
         request.user.pk, frozenset(channels), joined_at=newest, read_to=read_to, ends_at=expires_at, sign_in=sign_in
     )
-    return reader, streams.open_elsewhere(reader.user_id)
+    return reader, streams.open_elsewhere()[reader.user_id]
 
 
-def _last_seen(request: HttpRequest, newest: int) -> int:
-    """The number that the client has already; `newest` when it names none, `UNKNOWN` for one that we never gave out."""
+def last_id_of(request: HttpRequest) -> str:
+    """The number that the client has already, as it says; "": it says none."""
     last_ids = [request.headers.get("Last-Event-ID"), request.GET.get("last_event_id"), request.GET.get("lastEventId")]
-    text = next(filter(None, last_ids), None)
-    if text is None:
-        return newest
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        return UNKNOWN
-    return int(text) if int(text) <= newest else UNKNOWN
+    return next(filter(None, last_ids), "")
 
 
 def refusal(error: exceptions.APIException, **headers: str) -> JsonResponse:

@@ -15,7 +15,7 @@ import secrets
 import socket
 import threading
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import count
@@ -142,10 +142,9 @@ def open_here() -> dict[str, int]:
         return {str(user): len(held) for user, held in _open.items()}
 
 
-def open_elsewhere(user_id: int) -> int:
-    """Return how many streams of the user other machines have, as far as they have told."""
-    others = _told_by_others(_group)(timezone.now() - SILENCE)
-    return sum(by_user.get(str(user_id), 0) for by_user in others)
+def open_elsewhere() -> Counter[int]:
+    """Return how many streams each user has at other machines, as far as they have told."""
+    return _total(_told_by_others(_group)(timezone.now() - SILENCE))
 
 
 @cache
@@ -157,8 +156,12 @@ def _told_by_others(group: str) -> Prepared[dict[str, int]]:
 
 def open_by_user() -> Counter[int]:
     """Return how many streams each user has, as far as the processes have told."""
+    return _total(_told_since(timezone.now() - SILENCE).values_list("by_user", flat=True))
+
+
+def _total(told: Iterable[dict[str, int]]) -> Counter[int]:
     total: Counter[int] = Counter()
-    for by_user in _told_since(timezone.now() - SILENCE).values_list("by_user", flat=True):
+    for by_user in told:
         total.update({int(user): number for user, number in by_user.items()})
     return total
 

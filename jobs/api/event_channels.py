@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django_eventstream.channelmanager import DefaultChannelManager
 
 from cloudtrain_site.accounts.api_keys import organization_of_key
+from cloudtrain_site.accounts.second_factor.demand import with_second_factor
+from cloudtrain_site.database.prepared import Prepared, padded
 from cloudtrain_site.events.publish import ALL_CHANNELS, EVERYONE, person_channel
 from cloudtrain_site.events.readers import open_readers
 from jobs.channels import organization_channel
+from jobs.models import Membership
 from jobs.permissions import is_superuser, organization_ids_of
+
+_MEMBERSHIPS = Prepared(
+    lambda *users: Membership.objects.filter(user__in=users).values_list(
+        "user_id", "organization_id", "organization__second_factor_required"
+    )
+)
 
 
 class ChannelManager(DefaultChannelManager):  # type: ignore[misc]
@@ -27,6 +38,24 @@ class ChannelManager(DefaultChannelManager):  # type: ignore[misc]
             return {ALL_CHANNELS}
         own = {person_channel(user.pk)} if organization_of_key(user) is None else set()
         return {EVERYONE, *own, *map(organization_channel, organization_ids_of(user))}
+
+    def get_channels_of_users(self, users: Iterable[User]) -> dict[int, set[str]]:
+        """Return by their ids what up to 25 active users may read by their sessions, in one query for all of them.
+
+        Those who lack a second factor that an organization demands are left out.
+        """
+        channels = {
+            user.pk: {ALL_CHANNELS} if user.is_superuser else {EVERYONE, person_channel(user.pk)} for user in users
+        }
+        demanded = set()
+        for user_id, organization_id, is_demanded in _MEMBERSHIPS(*padded(channels)):
+            if ALL_CHANNELS not in channels[user_id]:
+                channels[user_id].add(organization_channel(organization_id))
+            if is_demanded:
+                demanded.add(user_id)
+        for user_id in demanded - with_second_factor(demanded):
+            del channels[user_id]
+        return channels
 
     def can_read_channel(self, user: Any, channel: str) -> bool:
         """Whether `user` (None: anonymous) may read `channel` now; nobody asks for a stream's own but that stream."""

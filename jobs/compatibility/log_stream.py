@@ -119,7 +119,7 @@ def _admit(request: HttpRequest, job_id: str) -> tuple[Follower, int]:
         raise exceptions.NotFound from None
     checked(StrictSerializer, request.GET)
     LogReads.count(user)
-    return Follower(user, keyed[1] if keyed else None, job.pk, user.pk), streams.open_elsewhere(user.pk)
+    return Follower(user, keyed[1] if keyed else None, job.pk, user.pk), streams.open_elsewhere()[user.pk]
 
 
 async def _send(follower: Follower, correlation_id: str, receive: Receive, send: Send) -> None:

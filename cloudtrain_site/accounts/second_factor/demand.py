@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from allauth.mfa.models import Authenticator
@@ -47,6 +48,12 @@ def demanded_by(user: User) -> list[str]:
 def second_factors_of(user: User | OuterRef) -> QuerySet[Authenticator]:
     found: QuerySet[Authenticator] = Authenticator.objects.filter(user=user, type__in=FACTORS)
     return found
+
+
+def with_second_factor(user_ids: Collection[int]) -> set[int]:
+    """Return those of the users who have a second factor."""
+    rows = Authenticator.objects.filter(user__in=user_ids, type__in=FACTORS).values_list("user_id", flat=True)
+    return set(rows) if user_ids else set()
 
 
 def has_second_factor(user: User) -> bool:

@@ -67,32 +67,32 @@ class TestOtherProcesses:
     def test_their_streams_count(self, alice: User, bob: User, set_limits: SetLimits) -> None:
         streams.publish_counts("another-1", {str(alice.pk): 1, str(bob.pk): 7})
         streams.publish_counts("a-third-1", {str(alice.pk): 2})
-        assert streams.open_elsewhere(alice.pk) == 3
+        assert streams.open_elsewhere()[alice.pk] == 3
         assert streams.open_by_user() == {alice.pk: 3, bob.pk: 7}
         set_limits(streams=4)
         first, second = reader_of(alice.pk), reader_of(alice.pk)
-        streams.hold_place(first, streams.open_elsewhere(alice.pk))
+        streams.hold_place(first, streams.open_elsewhere()[alice.pk])
         with pytest.raises(LimitReachedError):
-            streams.hold_place(second, streams.open_elsewhere(alice.pk))
+            streams.hold_place(second, streams.open_elsewhere()[alice.pk])
 
     def test_this_process_does_not_count_its_own_twice(self, alice: User) -> None:
         streams.publish_counts(streams.new_name(), {str(alice.pk): 1})
-        assert streams.open_elsewhere(alice.pk) == 0
+        assert streams.open_elsewhere()[alice.pk] == 0
         assert streams.open_by_user() == {alice.pk: 1}
 
     def test_those_of_a_process_that_died_do_not_count_and_are_forgotten(self, alice: User) -> None:
         streams.publish_counts("dead-1", {str(alice.pk): 5})
         StreamCount.objects.update(told_at=timezone.now() - streams.SILENCE - timedelta(seconds=1))
-        assert streams.open_elsewhere(alice.pk) == 0
+        assert streams.open_elsewhere()[alice.pk] == 0
         streams.publish_counts("another-1", {})
         assert StreamCount.objects.get().process == "another-1"
 
     def test_the_last_word_of_a_process_counts(self, alice: User) -> None:
         for number in (3, 1):
             streams.publish_counts("another-1", {str(alice.pk): number})
-        assert streams.open_elsewhere(alice.pk) == 1
+        assert streams.open_elsewhere()[alice.pk] == 1
         streams.remove_counts("another-1")
-        assert streams.open_elsewhere(alice.pk) == 0
+        assert streams.open_elsewhere()[alice.pk] == 0
 
 
 #: Locks the person's first place, as another web process of this machine would, until its input ends.
