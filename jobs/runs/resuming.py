@@ -61,7 +61,7 @@ def checkpoints_of(job: Job) -> Checkpoints:
 
 def _hindrance(job: Job) -> str:
     if not job.is_terminal:
-        return f"The run is {job.status}: its checkpoints can be used when it has ended."
+        return "The run has not ended. Its checkpoints can be used when it has."
     if not _provider_resumes(job.provider):
         return NOT_KEPT.format(label_of(job.provider))
     return absence_of(job)

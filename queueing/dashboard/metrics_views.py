@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.http import urlencode
 
-from cloudtrain_site.wording.values import rough_duration
+from cloudtrain_site.wording.values import duration
 from jobs.costs.metrics import Period, summary
 from jobs.dashboard.navigation import live_page
 from jobs.permissions import organizations_of
@@ -56,10 +56,10 @@ def _tiles(figures: dict[str, Any]) -> list[dict[str, str]]:
             "figure": "" if rate is None else f"{rate * 100:.0f} %",
             "note": "of completed and failed",
         },
-        {"label": "Average duration", "figure": "" if took is None else rough_duration(took)},
+        {"label": "Average duration", "figure": "" if took is None else duration(took)},
         {
             "label": "Average wait",
-            "figure": "" if waited is None else rough_duration(waited),
+            "figure": "" if waited is None else duration(waited),
             "note": "from submission to start",
         },
     ]
@@ -80,7 +80,7 @@ def _wait_row(day: DayOfWaits) -> dict[str, Any]:
         "label": f"{day.day.day} {day.day:%b}",
         "started": day.started,
         "minutes": "" if seconds is None else f"{seconds / 60:.3f}",
-        "wait": "" if seconds is None else rough_duration(seconds),
+        "wait": "" if seconds is None else duration(seconds),
     }
 
 

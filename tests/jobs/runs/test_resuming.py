@@ -60,7 +60,7 @@ def test_a_reason_says_why_there_are_none(trained: MakeJob, make_job: MakeJob) -
     ]
     assert reasons == [
         "The run wrote no folder called checkpoint-STEP.",
-        "The run is running: its checkpoints can be used when it has ended.",
+        "The run has not ended. Its checkpoints can be used when it has.",
         "The training has not begun.",
         "Replicate keeps no files that another run could use.",
         "gone keeps no files that another run could use.",
