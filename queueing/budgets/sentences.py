@@ -69,10 +69,10 @@ def used_up(state: BudgetState) -> str:
 
 def forecast(state: BudgetState, expected: Decimal) -> str:
     budget = state.budget
-    return (
-        f"Budget of {budget.owner} for {state.window.name}: at the pace of the last 7 days {money(expected)} will be "
-        f"spent, more than {money(budget.amount)}."
-    )
+    beginning = f"Budget of {budget.owner} for {state.window.name}: at the pace of the last 7 days {money(expected)}"
+    if expected > budget.amount:
+        return f"{beginning} will be spent, more than {money(budget.amount)}."
+    return f"{beginning} of {money(budget.amount)} will be spent."
 
 
 def committed(state: BudgetState) -> str:

@@ -24,7 +24,7 @@ from jobs.costs.prices import note_prices
 from jobs.models import DayCost, Job, Organization, ProviderConfig
 from jobs.roles import Role
 from queueing import claims
-from queueing.budgets import editing, watch
+from queueing.budgets import editing, sentences, watch
 from queueing.budgets.outlook import BudgetReader
 from queueing.budgets.sums import states
 from queueing.limits import candidate_of, queue_state
@@ -143,6 +143,15 @@ def test_the_organizations_own_budget_is_told_to_its_channel(make_job: MakeJob, 
     spend(make_job, "55")
     watch.watch()
     assert [event["channel"] for event in events()] == [organization_channel(acme.pk)]
+
+
+@pytest.mark.parametrize(
+    ("expected", "ending"),
+    [("122.78", "$122.78 of $500 will be spent."), ("500.01", "$500.01 will be spent, more than $500.")],
+)
+def test_a_forecast_says_more_than_the_amount_only_when_it_is(acme: Organization, expected: str, ending: str) -> None:
+    (state,) = states(Budget.objects.filter(pk=budget_of(acme, "500").pk))
+    assert sentences.forecast(state, Decimal(expected)).endswith(f"at the pace of the last 7 days {ending}")
 
 
 def test_the_forecast_is_told_once_a_month(acme: Organization, make_job: MakeJob, maria: User) -> None:
