@@ -24,6 +24,8 @@ MIN_PERCENT = 1.0
 MAX_RETRIES = 5
 #: The steps to which the time left is rounded.
 ROUNDING_SECONDS = (600, 60, 10)
+#: So long after its probable end a job is past its estimate: its next report may be half a minute away.
+LATE_SECONDS = 60
 NOTHING_SPENT = "$0.00"
 
 
@@ -92,7 +94,7 @@ def retries_of(job: Job, reader: AnyUser) -> list[Job]:
 
 
 def seconds_left(job: Job, now: datetime) -> float | None:
-    """Return how long the job runs on at its pace so far; None: unknown."""
+    """Return how long the job runs on at its pace so far, negative past that estimate; None: unknown."""
     if job.status != JobStatus.RUNNING or job.cancel_requested_at or job.started_at is None:
         return None
     if job.progress is None or not MIN_PERCENT <= job.progress < 100:
@@ -100,13 +102,15 @@ def seconds_left(job: Job, now: datetime) -> float | None:
     # Measured at the last report of its progress: the next one may be half a minute away.
     took = ((job.progress_told_at or now) - job.started_at).total_seconds()
     expected_seconds = took * 100 / job.progress
-    return max(0.0, expected_seconds - (now - job.started_at).total_seconds()) if took > 0 else None
+    return expected_seconds - (now - job.started_at).total_seconds() if took > 0 else None
 
 
 def _time_left_text(job: Job) -> str:
     left = seconds_left(job, timezone.now())
     if left is None:
         return ""
+    if left < -LATE_SECONDS:
+        return "Past its estimate"
     if left < ROUNDING_SECONDS[-1]:
         return "Done in a moment"
     coarse = next(unit for unit in ROUNDING_SECONDS if left >= 4 * unit or unit == ROUNDING_SECONDS[-1])

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from cloudtrain_site.api import as_utc
 from cloudtrain_site.wording.values import duration, rough_duration
-from jobs.dashboard.job_detail import seconds_left
+from jobs.dashboard.job_detail import LATE_SECONDS, seconds_left
 from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import LABELS, expected_cost
 from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
@@ -138,7 +138,12 @@ def _expected_ends(running: Sequence[QueueEntry]) -> dict[int, dict[str, str | N
     for entry in going:
         left, began = seconds_left(entry.job, now), entry.job.started_at or now
         if left is not None:
-            ends[entry.pk] = {"ends_at": as_utc(now + timedelta(seconds=left))}
+            end = now + timedelta(seconds=left)
+            ends[entry.pk] = (
+                {"exceeded": rough_duration((end - began).total_seconds())}
+                if left < -LATE_SECONDS
+                else {"ends_at": as_utc(end)}
+            )
         elif length := lengths.get(entry.pk):
             end = began + timedelta(seconds=length)
             ends[entry.pk] = {"ends_at": as_utc(end)} if end > now else {"exceeded": rough_duration(length)}

@@ -216,6 +216,21 @@ class TestTimeLeft:
         )
         assert seconds_left(job, now) == pytest.approx(270)
 
+    def test_is_past_its_estimate_a_minute_after_it_though_no_progress_came(
+        self, alice: User, make_job: MakeJob
+    ) -> None:
+        job = make_job(status=JobStatus.RUNNING, progress=50)
+
+        def page_after(seconds: float) -> str:
+            """Its page so long after its probable end."""
+            started = timezone.now() - timedelta(minutes=10, seconds=seconds)
+            Job.objects.filter(pk=job.pk).update(started_at=started, progress_told_at=started + timedelta(minutes=5))
+            return get(alice, page_of(job))
+
+        assert "Done in a moment" in page_after(30)
+        page = page_after(15 * 60)
+        assert "Past its estimate" in page and "Done in a moment" not in page
+
     @pytest.mark.parametrize(
         "fields",
         [

@@ -117,6 +117,12 @@ def test_a_running_job_has_its_progress_and_when_it_will_probably_end(
     Job.objects.filter(hardware_profile="usual", status="running").update(started_at=now - timedelta(hours=2))
     assert "past its estimate of 1 h" in " ".join(get(alice).split())
 
+    # Its progress stands still at 50 % since it ran for 10 minutes.
+    paced = Job.objects.filter(hardware_profile="paced")
+    paced.update(started_at=now - timedelta(minutes=35), progress_told_at=now - timedelta(minutes=25))
+    page = " ".join(get(alice).split())
+    assert "past its estimate of 20 min" in page and "data-expected" not in page
+
 
 class TestTellingOfRules:
     def test_a_new_priority_is_told_though_the_numbers_are_the_same(

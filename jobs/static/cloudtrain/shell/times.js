@@ -82,12 +82,16 @@ export function roughDuration(seconds) {
 // The same as URGENT_WITHIN in approvals/queries.py.
 const URGENT_MS = 3_600_000;
 
+// The same as LATE_SECONDS in jobs/dashboard/job_detail.py.
+const LATE_MS = 60_000;
+
 function left(date, now) {
   return date > now ? `${duration((date - now) / 1000)} left` : "expired";
 }
 
 function textOf({ dataset }, date, now) {
   if ("left" in dataset) return left(date, now);
+  if ("expected" in dataset && date - now < -LATE_MS) return "past its estimate";
   if ("expected" in dataset && date - now < 60_000) return "soon";
   return "exact" in dataset ? brief.format(date) : ago(date, now);
 }
