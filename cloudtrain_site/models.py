@@ -120,7 +120,7 @@ class LoopRun(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.loop_id} at {self.started_at:%-d %b %Y, %H:%M:%S} UTC"
+        return f"Run of {self.loop_id}"
 
 
 class Preferences(models.Model):

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db.models import Prefetch, QuerySet
@@ -19,9 +18,6 @@ from django.utils.html import format_html
 from django.utils.timesince import timesince
 
 from cloudtrain_site.accounts.api_keys import issue_key, revoke_key
-from cloudtrain_site.api import current_user
-from cloudtrain_site.audit.recording import record
-from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.limits.streams import open_by_user
 from cloudtrain_site.limits.uses import refused_lately
 from cloudtrain_site.models import ApiKey, LimitUse, Scope
@@ -32,7 +28,7 @@ from cloudtrain_site.wording.admin_pages import PlainValues
 from cloudtrain_site.wording.values import money
 from jobs import lifecycle
 from jobs.admin.deactivation import DeactivatesOrganizations, DeactivatesUsers
-from jobs.admin.recorded import MembershipInline, RecordsEdits, UserForm, store_members
+from jobs.admin.recorded import MembershipInline, RecordedUserAdmin, RecordsEdits, store_members
 from jobs.admin_base import OfJobAdmin, PlainNamesAdmin, ProviderFilter, SuperuserAdmin
 from jobs.configs.store import MaskedError, columns_for
 from jobs.datasets import admin as upload_admin  # noqa: F401 - register what they are about
@@ -174,10 +170,8 @@ class LimitFilter(admin.SimpleListFilter):
 
 
 @admin.register(User)
-class PlainUserAdmin(DeactivatesUsers, RecordsEdits[User], PlainNamesAdmin[User], UserAdmin):  # type: ignore[type-arg]
+class PlainUserAdmin(DeactivatesUsers, RecordedUserAdmin):
     """Django's own pages of users; the list shows superusers what each has of what one person may have."""
-
-    form = UserForm
 
     name_fields = ("username", "first_name", "last_name")
     search_fields = ("username__folded", "first_name__folded", "last_name__folded", "email__folded")
@@ -202,17 +196,6 @@ class PlainUserAdmin(DeactivatesUsers, RecordsEdits[User], PlainNamesAdmin[User]
         self.streams_of = open_by_user()  # the same for whoever looks
         refusals = Prefetch("limit_uses", refused_lately(REFUSED_LATELY).order_by("-refused_at"), "refusals")
         return with_counts(users).prefetch_related(refusals)
-
-    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
-        """Set somebody's password, and put on record that it was."""
-        with unit_of_work():
-            answer = super().user_change_password(request, id, form_url)
-            user = (
-                User.objects.filter(pk=id).first() if request.method == "POST" and answer.status_code == 302 else None
-            )
-            if user is not None:
-                record("password_set", user, by=current_user(request))
-        return answer
 
     @admin.display(description="open jobs", ordering="open_jobs")
     def open_jobs(self, user: User) -> int:

@@ -8,18 +8,19 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from django import forms
 from django.contrib import admin
-from django.contrib.auth.admin import GroupAdmin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.forms import UserChangeForm
 from django.contrib.auth.models import Group, User
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from cloudtrain_site.api import current_user
 from cloudtrain_site.audit.recording import differences, record
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
-from jobs.models import Membership, Organization
+from jobs.admin_base import PlainNamesAdmin
+from jobs.models import Membership, Organization, ServiceAccount
 from jobs.organizations.members import add_member, change_role, remove_member
 from jobs.organizations.people import check_superuser_stays
 from jobs.roles import Role
@@ -82,6 +83,11 @@ class RecordsEdits(admin.ModelAdmin[M], Generic[M]):
 class UserForm(UserChangeForm[User]):
     """Django's form of a user, which keeps the last superuser one."""
 
+    class Meta(UserChangeForm.Meta):
+        help_texts: ClassVar = {
+            "is_staff": "May open this admin. Leads and admins of an organization may open it without this."
+        }
+
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if not (cleaned.get("is_superuser", True) and cleaned.get("is_active", True)):
@@ -90,6 +96,47 @@ class UserForm(UserChangeForm[User]):
             except Conflict as problem:
                 raise ValidationError(str(problem.detail)) from None
         return cleaned
+
+
+class RecordedUserAdmin(RecordsEdits[User], PlainNamesAdmin[User], UserAdmin):  # type: ignore[type-arg]
+    """Django's own pages of users; a service account has neither a password nor rights of its own there."""
+
+    form = UserForm
+    service_account_fieldsets: ClassVar = (
+        (
+            None,
+            {
+                "fields": ("username", "is_active"),
+                "description": "A service account: it acts by API keys alone. The settings of its organization have "
+                "its keys and remove it.",
+            },
+        ),
+        ("Important dates", {"fields": ("last_login", "date_joined")}),
+    )
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or not hasattr(obj, "service_account"):
+            return fieldsets
+        return self.service_account_fieldsets
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """Return them with a name that no person can have: the form's validator would refuse it untouched."""
+        names = super().get_readonly_fields(request, obj)
+        return [*names, "username"] if obj is not None and ":" in obj.username else names
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        """Set somebody's password, and put on record that it was."""
+        if ServiceAccount.objects.filter(user_id=id).exists():
+            raise PermissionDenied("A service account has no password.")
+        with unit_of_work():
+            answer = super().user_change_password(request, id, form_url)
+            user = (
+                User.objects.filter(pk=id).first() if request.method == "POST" and answer.status_code == 302 else None
+            )
+            if user is not None:
+                record("password_set", user, by=current_user(request))
+        return answer
 
 
 admin.site.unregister(Group)

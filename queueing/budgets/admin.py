@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from cloudtrain_site.wording.admin_pages import amount
-from cloudtrain_site.wording.values import moment_on_page
+from cloudtrain_site.wording.values import day_in_words
 from jobs.admin_base import SHOWN, ScopedAdmin
 from queueing.budgets.editing import visible_budgets
 from queueing.budgets.sums import states
@@ -48,7 +48,9 @@ class BudgetAdmin(ScopedAdmin[Budget]):
         (state,) = states([budget])
         return amount(state.committed)
 
-    @admin.display(description="resets at")
+    @admin.display(description="resets on")
     def resets_at(self, budget: Budget) -> str:
+        """Return the first day of the next period, in the budget's own time zone."""
         (state,) = states([budget])
-        return moment_on_page(state.resets_at) if state.resets_at else "never"
+        after = state.window.after
+        return f"{day_in_words(after)} (start of the day in {state.window.zone.key})" if after else "never"

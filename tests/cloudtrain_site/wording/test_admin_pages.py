@@ -55,7 +55,7 @@ def test_loops_say_what_their_runs_did(as_root: Client) -> None:
     )
     assert "waiting 1 h - 2.3 s" in read(as_root, "cloudtrain_site/loop/")
     page = read(as_root, f"cloudtrain_site/looprun/{run.pk}/change/")
-    assert "job upkeep at 30 Nov 2026, 23:59:58 UTC" in page
+    assert "Run of job upkeep" in page
     assert "Took: 35 ms" in page and "Result: prices read: 2 Error" in page
 
 

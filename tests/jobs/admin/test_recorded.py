@@ -10,6 +10,7 @@ from django.test import Client
 
 from cloudtrain_site.audit.models import AuditRecord
 from jobs.models import Membership, Organization, ProviderConfig, TrainingConfig
+from jobs.organizations.service_accounts import make_service_account
 from jobs.roles import Role
 from tests.factories import make_user
 
@@ -51,6 +52,23 @@ def test_a_user_is_made_changed_and_given_a_password(as_root: Client, alice: Use
     answer = as_root.post(f"{USERS}{alice.pk}/password/", {**new, "set-password": ""})
     assert (answer.status_code, last().action, last().subject) == (302, "password_set", "alice")
     assert password not in str(list(AuditRecord.objects.values()))
+
+
+def test_a_service_account_is_deactivated_under_its_own_name(
+    as_root: Client, root: User, acme: Organization, alice: User
+) -> None:
+    user = make_service_account(acme, "nightly", Role.RESEARCHER, by=root).user
+    page = f"{USERS}{user.pk}/"
+    shown = as_root.get(f"{page}change/").content.decode()
+    assert "A service account: it acts by API keys alone" in shown
+    assert "Set password" not in shown and 'name="username"' not in shown and 'name="is_superuser"' not in shown
+    assert as_root.post(f"{page}change/", {"is_superuser": "on"}).status_code == 302
+    user.refresh_from_db()
+    assert (user.username, user.is_active, user.is_superuser) == ("acme:nightly", False, False)
+    assert (last().subject, last().after) == ("acme:nightly", {"is_active": False})
+    assert as_root.post(f"{page}password/", {"usable_password": "true"}).status_code == 403
+    refused = as_root.post(f"{USERS}{alice.pk}/change/", user_form(alice, username="acme:alice"))
+    assert list(refused.context["adminform"].form.errors) == ["username"]
 
 
 @pytest.mark.parametrize("flag", ["is_superuser", "is_active"])
