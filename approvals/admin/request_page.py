@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from approvals.decisions import MAX_NOTES_CHARS
-from approvals.models import ApprovalRequest, ApprovalRule, Requirement
+from approvals.models import ApprovalRequest, ApprovalRule, RequestStatus, Requirement
 from approvals.queries import changes_of
 from approvals.reviewers import who_decides
 from cloudtrain_site.wording.values import price
@@ -25,7 +25,7 @@ MAX_LAST_JOBS = 5
 #: The jobs that a rule holds, by the criterion that it sets.
 CRITERION_TEXTS = {
     "cost_exceeds": "jobs above ${}",
-    "first_job": "jobs of a user until the first has started",
+    "first_job": "jobs of a user until one has been submitted to a provider",
     "provider": "jobs for {}",
     "hardware": "jobs on {}",
     "config_name": "configs called {}",
@@ -102,7 +102,16 @@ def last_jobs(request: ApprovalRequest) -> SafeString:
     """Return the requester's last jobs in the organization, and how they ended."""
     jobs = Job.objects.kept().filter(submitted_by=request.requested_by_id, organization=request.organization_id)
     recent = jobs.exclude(pk=request.job_id).order_by("-id").defer("config", "dataloader_config")[:MAX_LAST_JOBS]
-    lines = [(job.config_name, job.status, _cost_of(job), timesince(job.created_at)) for job in recent]
+    held = set(ApprovalRequest.objects.filter(job__in=list(recent), status=RequestStatus.PENDING).values_list("job"))
+    lines = [
+        (
+            job.config_name,
+            "Held" if (job.pk,) in held else job.get_status_display(),
+            _cost_of(job),
+            timesince(job.created_at),
+        )
+        for job in recent
+    ]
     return _listed("{}: {}, {}, {} ago", lines, "This is the requester's first job")
 
 

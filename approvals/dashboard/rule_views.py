@@ -125,8 +125,7 @@ def _as_stored(page: SettingsPage, rule: ApprovalRule) -> dict[str, Any]:
     beside = [(other, rule_text(other)) for other in rules_beside(rule, page.user)]
     if rule.pk is None:
         return {"beside": beside}
-    jobs = visible_jobs(page.user).filter(organization=page.organization)
-    return {"beside": beside, "back_test": back_test(rule, jobs), "lacking": rule_warnings(rule)}
+    return {"beside": beside, "back_test": back_test(rule, visible_jobs(page.user)), "lacking": rule_warnings(rule)}
 
 
 def _trial(page: SettingsPage, form: OrganizationRuleForm) -> dict[str, Any]:

@@ -72,8 +72,13 @@ class BackTest:
 
 
 def back_test(rule: ApprovalRule, jobs: JobQuerySet) -> BackTest:
-    """Return which of `jobs` from the last 30 days the rule would have held, whatever the other rules say."""
+    """Return which of `jobs` from the last 30 days the rule would have held, whatever the other rules say.
+
+    Of a rule of one organization, the jobs of others are not looked at.
+    """
     since = timezone.now() - timedelta(days=WINDOW_DAYS)
+    if rule.organization_id is not None:
+        jobs = jobs.filter(organization=rule.organization_id)
     recent = jobs.filter(pk__gt=new_job_id(since)).exclude(submitted_by=None).order_by("pk")
     rows = list(recent.values(*COLUMNS))
     held, newest = [], deque[Facts](maxlen=MAX_JOBS_SHOWN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib.auth.models import Group
@@ -30,6 +30,7 @@ class RuleForm(forms.ModelForm[ApprovalRule]):
     class Meta:
         model = ApprovalRule
         fields = "__all__"  # noqa: DJ007 - every column of a rule is its author's to set
+        labels: ClassVar = {"cost_exceeds": "Estimated cost above, in US dollars"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

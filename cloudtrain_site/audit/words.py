@@ -92,7 +92,7 @@ ACTIONS: Mapping[str, str] = {
 FIELDS: Mapping[str, str] = {
     "amount_usd": "amount",
     "cost_exceeds": "cost above",
-    "first_job": "until the first job has started",
+    "first_job": "until a job has been submitted to a provider",
     "fuse_action": "at the cost limit",
     "fuse_grace_percent": "percent above the cost limit",
     "is_active": "active",

@@ -45,7 +45,7 @@ class TestList:
         ApprovalRule.objects.create(name="of-others", organization=Organization.objects.create(name="others"))
         page = text_of(browser_of(maria).get(RULES))
         assert "of-acme On Change of-acme Switch off of-acme Holds jobs on gpu-*. Needs 1 approval by leads" in page
-        assert "of-all On Holds jobs of a user until the first" in page
+        assert "of-all On Holds jobs of a user until one has" in page
         assert "of-others" not in page
 
     def test_none_is_said(self, maria: User) -> None:

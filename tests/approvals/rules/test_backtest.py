@@ -121,6 +121,15 @@ def test_a_back_test_knows_what_was_first_and_how_many_there_were(alice: User, m
     assert len(back_test(ApprovalRule(name="many", jobs_in_day_exceed=2), jobs).held) == 2
 
 
+def test_a_back_test_of_one_organizations_rule_leaves_others_out(
+    root: User, acme: Organization, make_job: MakeJob
+) -> None:
+    past(make_job, 1)
+    past(make_job, 2, organization=Organization.objects.create(name="other"))
+    tested = [back_test(ApprovalRule(first_job=True, organization=of), visible_jobs(root)) for of in (acme, None)]
+    assert [(test.looked_at, len(test.held)) for test in tested] == [(1, 1), (2, 2)]
+
+
 def test_a_back_test_sees_what_its_asker_may_see(charlie: User, make_job: MakeJob, client_of: ClientOf) -> None:
     past(make_job, 1)
     answer = client_of(charlie).post(URL, {"rule": {"condition": {"first_job": True}}}).json()["rule"]

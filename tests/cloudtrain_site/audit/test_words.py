@@ -41,5 +41,5 @@ def test_fields_are_named_and_amounts_are_in_dollars() -> None:
     record = AuditRecord(before={"cost_exceeds": None}, after={"cost_exceeds": "50.0000", "first_job": True})
     assert list(changes(record)) == [
         ("cost above", "none", "$50.00"),
-        ("until the first job has started", "", "yes"),
+        ("until a job has been submitted to a provider", "", "yes"),
     ]
