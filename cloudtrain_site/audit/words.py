@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain_site.wording.values import in_words, money
+from cloudtrain_site.wording.values import in_words, moment_of, moment_on_page, money
 
 if TYPE_CHECKING:
     from cloudtrain_site.audit.models import AuditRecord
@@ -92,6 +92,9 @@ ACTIONS: Mapping[str, str] = {
 FIELDS: Mapping[str, str] = {
     "amount_usd": "amount",
     "cost_exceeds": "cost above",
+    "dataloader_config": "datasets",
+    "email": "mail address",
+    "expires_at": "expires",
     "first_job": "until a job has been submitted to a provider",
     "fuse_action": "at the cost limit",
     "fuse_grace_percent": "percent above the cost limit",
@@ -102,6 +105,8 @@ FIELDS: Mapping[str, str] = {
     "role_at_most": "submitters up to",
 }
 AMOUNTS = frozenset(("amount_usd", "cost_exceeds", "max_cost_usd"))
+#: Left out where they say no more than the name of what was changed.
+NAMES = frozenset(("email", "name", "username"))
 
 
 def action_in_words(code: str) -> str:
@@ -115,12 +120,17 @@ def changes(record: AuditRecord) -> Iterator[tuple[str, str, str]]:
     """
     before, after = record.before or {}, record.after or {}
     for name in sorted({**before, **after}):
-        yield FIELDS.get(name) or name.replace("_", " "), _shown(before, name), _shown(after, name)
+        old, new = _shown(before, name), _shown(after, name)
+        if name in NAMES and {old, new} <= {"", record.subject}:
+            continue
+        yield FIELDS.get(name) or name.replace("_", " "), old, new
 
 
 def _shown(values: dict[str, Any], name: str) -> str:
     if name not in values:
         return ""
     value = values[name]
+    if moment := moment_of(value):
+        return moment_on_page(moment)
     text = money(Decimal(str(value))) if value and name in AMOUNTS else in_words(value)
     return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}…"

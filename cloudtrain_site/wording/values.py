@@ -83,6 +83,10 @@ def in_words(value: Any) -> str:
         return ", ".join(f"{str(name).replace('_', ' ')}: {in_words(one)}" for name, one in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(in_words, value))
-    if isinstance(value, str) and _MOMENT.fullmatch(value):
-        return moment_in_words(datetime.fromisoformat(value))
-    return str(value)
+    moment = moment_of(value)
+    return moment_in_words(moment) if moment else str(value)
+
+
+def moment_of(value: Any) -> datetime | None:
+    """Return the moment that a text of JSON is; None: it is none."""
+    return datetime.fromisoformat(value) if isinstance(value, str) and _MOMENT.fullmatch(value) else None

@@ -163,7 +163,7 @@ def _list(page: SettingsPage, form: InvitationForm, *, status: int = 200, **made
             }
             for member in memberships
         ],
-        "is_member": any(member.user_id == page.user.pk for member in memberships),
+        "may_leave": any(member.user_id == page.user.pk != (last_admin and last_admin.pk) for member in memberships),
         "roles": Role.choices,
         "form": form,
         "invitations": with_inviters(invitations_of(page.organization)) if page.administers else [],

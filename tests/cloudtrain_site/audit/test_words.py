@@ -43,3 +43,10 @@ def test_fields_are_named_and_amounts_are_in_dollars() -> None:
         ("cost above", "none", "$50.00"),
         ("until a job has been submitted to a provider", "", "yes"),
     ]
+
+
+def test_a_name_is_told_once_and_a_rename_with_both_names() -> None:
+    shared = AuditRecord(subject="nightly", after={"name": "nightly"})
+    assert list(changes(shared)) == []
+    renamed = AuditRecord(subject="nightly", before={"name": "daily"}, after={"name": "nightly"})
+    assert list(changes(renamed)) == [("name", "daily", "nightly")]

@@ -36,8 +36,8 @@ def test_it_says_who_changed_what_from_what_to_what(maria: User, acme: Organizat
     note(maria, acme, "max running", before={"max_running": None, "gone": 1}, after={"max_running": 3, "new": "<b>"})
     note(maria, acme, "invitation", after={"expires_at": datetime(2026, 12, 7, 4, 28, 16, 590000, UTC)})
     page = text_of(browser_of(maria).get(HISTORY))
-    assert "maria Changed a limit : max running gone: 1, removed max running: none → 3 new: <b> command" in page
-    assert "expires at: 7 Dec 2026, 04:28 UTC" in page
+    assert "maria Changed a limit : max running Gone: 1, removed Max running: none → 3 New: <b> command" in page
+    assert "Expires: 7 Dec 2026, 04:28 UTC" in page
 
 
 def test_others_changes_are_not_in_it(maria: User, acme: Organization, charlie: User, root: User) -> None:
