@@ -104,8 +104,10 @@ def facts_of(comparison: Comparison, reader: AnyUser) -> list[tuple[str, list[st
         ("Hardware", [row.where for row in rows]),
         ("Cost", [row.cost or NONE for row in rows]),
         ("Duration", [row.duration or NONE for row in rows]),
-        ("Steps", [_steps(one.job) for one in comparison.jobs]),
     ]
+    steps = [_steps(one) for one in comparison.jobs]
+    if any(text != NONE for text in steps):
+        facts.append(("Steps", steps))
     for name, label in LOSS_LABELS.items():
         if any(name in one.losses for one in comparison.jobs):
             facts.append((f"Last {label}", [_loss(one, name, 0) for one in comparison.jobs]))
@@ -113,14 +115,14 @@ def facts_of(comparison: Comparison, reader: AnyUser) -> list[tuple[str, list[st
     return facts
 
 
-def _steps(job: Job) -> str:
-    if job.step is None:
+def _steps(one: ComparedJob) -> str:
+    """Return the steps that the job told of, or the last of its curves: many trainers tell of none."""
+    step, total = one.job.step, one.job.total_steps
+    if step is None:
+        step = max((points[-1][0] for points in one.curves.series.values() if points), default=None)
+    if step is None:
         return NONE
-    return (
-        f"{job.step:,}"
-        if not job.total_steps or job.step == job.total_steps
-        else f"{job.step:,} of {job.total_steps:,}"
-    )
+    return f"{step:,}" if not total or step == total else f"{step:,} of {total:,}"
 
 
 def _loss(one: ComparedJob, name: str, which: int) -> str:

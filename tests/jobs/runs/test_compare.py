@@ -17,8 +17,10 @@ from rest_framework.test import APIClient
 from jobs import tasks
 from jobs.configs.secrets import sealed_columns
 from jobs.curves import kept
+from jobs.dashboard.compare_views import facts_of
 from jobs.models import Job, KeptCurves
 from jobs.outputs import thumbnails
+from jobs.runs.compare import NO_CURVES, ComparedJob, Comparison, compare
 from jobs.statuses import JobStatus
 from tests.jobs.pictures import output_of, png
 
@@ -88,6 +90,14 @@ def test_it_has_curves_costs_losses_and_what_differs(client_of: ClientOf, alice:
         {"path": "learning_rate", "values": [1e-4, 5e-5]},
     ]
     assert body["differences_total"] == 2
+
+
+def test_steps_are_read_off_the_curves_of_a_job_that_told_of_none(alice: User, two: list[Job]) -> None:
+    two[0].step = two[0].total_steps = None
+    assert dict(facts_of(compare(two), alice))["Steps"] == ["3", "3"]
+    two[1].step = None
+    without = Comparison([ComparedJob(job, NO_CURVES, False, {}) for job in two], [], 0)
+    assert "Steps" not in dict(facts_of(without, alice))
 
 
 def test_the_order_is_that_of_the_ids_and_ids_may_be_cut(client_of: ClientOf, alice: User, two: list[Job]) -> None:

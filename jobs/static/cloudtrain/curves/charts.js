@@ -4,8 +4,8 @@ import { colourOf, onThemeChange } from "../shell/theme.js";
 import { elapsed, gapText, inOrder, nameOf, number, secondsAt, smoothed, withGaps } from "./figures.js";
 import { listenToKeys, listenToTouch } from "./gestures.js";
 
-const HEIGHT = 190;
-const WIDE_HEIGHT = 340;
+const HEIGHT = 206;
+const WIDE_HEIGHT = 356;
 const FAINT = "55"; // behind a colour: a third of its strength
 const MINUTE = 60;
 const HOUR = 3600;
@@ -217,7 +217,7 @@ export class Charts {
       legend: { show: false },
       scales: { x: { time: false }, y: this.isLogarithmic ? { distr: 3 } : {} },
       axes: [
-        { ...axis, size: 32, ...across },
+        { ...axis, size: 32, ...across, label: this.isByTime ? "time" : "step", labelSize: 16, labelFont: axis.font },
         { ...axis, size: 62, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))) },
       ],
       cursor: {

@@ -116,7 +116,7 @@ function writeSummary(figures, { series, gaps }) {
 }
 
 const lowest = (values) => values.reduce((one, other) => (other[1] < one[1] ? other : one));
-const highest = (values) => values.reduce((one, other) => (other[1] < one[1] ? one : other));
+const highest = (values) => values.reduce((one, other) => (other[1] > one[1] ? other : one));
 
 function writeSteps(points) {
   const head = document.createElement("tr");

@@ -91,6 +91,7 @@ function left(date, now) {
 
 function textOf({ dataset }, date, now) {
   if ("left" in dataset) return left(date, now);
+  if ("until" in dataset && date > now) return `in ${duration((date - now) / 1000)}`;
   if ("expected" in dataset && date - now < -LATE_MS) return "past its estimate";
   if ("expected" in dataset && date - now < 60_000) return "soon";
   return "exact" in dataset ? brief.format(date) : ago(date, now);
