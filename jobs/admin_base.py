@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
+from django import forms
 from django.contrib import admin
 from django.contrib.admin import AdminSite
 from django.contrib.auth.views import redirect_to_login
@@ -17,6 +18,7 @@ from cloudtrain_site.accounts.pages import framed
 from cloudtrain_site.database.bounded_pages import BoundedPaginator
 from cloudtrain_site.database.folding import folded
 from cloudtrain_site.wording.admin_pages import PlainPages, Show
+from cloudtrain_site.wording.values import isolated
 from jobs.finding.search import about_jobs, matching
 from jobs.models import Job
 from jobs.permissions import is_superuser, manages_anything, organizations_of
@@ -54,6 +56,11 @@ class ProviderFilter(admin.SimpleListFilter):
 
 #: What the columns show that several rooms' models have.
 SHOWN: Mapping[str, Show] = {"provider": label_of}
+
+
+def provider_choice(taken: Iterable[str]) -> forms.ChoiceField:
+    """Return the field of a provider that has no row yet."""
+    return forms.ChoiceField(choices=[(name, label_of(name)) for name in names() if name not in set(taken)])
 
 
 class FoldedSearch(PlainPages[M], Generic[M]):
@@ -135,6 +142,10 @@ class OfJobAdmin(ScopedAdmin[M], Generic[M]):
     """Rows about one job each, which link to its page, and are found by what finds the job."""
 
     search_help_text = "Id, name, submitter, the provider's id, or a correlation id of a job"
+
+    @admin.display(description="job", ordering="job")
+    def named(self, row: Any) -> str:
+        return isolated(row.job)
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[M], search_term: str) -> Any:
         """Find as the list of jobs does: Django's own conditions read every job."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, cast
 
 from django import forms
@@ -18,8 +18,8 @@ from cloudtrain_site.database.beginnings import beginning
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.admin.pages import report
-from jobs.admin_base import OfJobAdmin, ProviderFilter, SuperuserAdmin
-from jobs.providers import label_of, names
+from jobs.admin_base import OfJobAdmin, ProviderFilter, SuperuserAdmin, provider_choice
+from jobs.providers import label_of
 from jobs.sync.waiting import reasons_at_providers
 from queueing import claims, operations, passes
 from queueing.budgets import admin as budget_admin  # noqa: F401 - register what they are about
@@ -50,7 +50,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
     """Entries in the queue's order."""
 
     list_display = (
-        "job",
+        "named",
         "status",
         "why",
         "position",
@@ -67,6 +67,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
     labels: ClassVar = {"needs_usd": "highest cost", "enqueued_at": "queued at"}
     fields = (
         ("job", "status"),
+        "why",
         ("organization", "user", "provider"),
         ("priority", "priority_override", "effective_priority"),
         ("enqueued_at", "not_before", "dispatched_at", "finished_at"),
@@ -74,6 +75,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
         ("staging_since", "unconfirmed_at"),
         "last_error",
     )
+    readonly_fields = ("why",)
     actions = (
         "set_priority",
         "cancel_entries",
@@ -91,11 +93,19 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """Add position and reason to the page's entries, all at once: one by one each would cost several queries."""
         page = super().get_changelist_instance(request)
-        facts = waiting_facts([entry for entry in page.result_list if entry.status in WAITING], request.user)
-        reasons = reasons_at_providers([entry.job for entry in page.result_list])
-        for entry in page.result_list:
-            entry.facts = facts.get(entry.pk) or {**NOT_WAITING, "waiting_reason": reasons.get(entry.job_id)}
+        self._explain(page.result_list, request)
         return page
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> QueueEntry | None:
+        entry = super().get_object(request, object_id, from_field)
+        self._explain([entry] if entry else [], request)
+        return entry
+
+    def _explain(self, entries: Iterable[Any], request: HttpRequest) -> None:
+        facts = waiting_facts([entry for entry in entries if entry.status in WAITING], request.user)
+        reasons = reasons_at_providers([entry.job for entry in entries])
+        for entry in entries:
+            entry.facts = facts.get(entry.pk) or {**NOT_WAITING, "waiting_reason": reasons.get(entry.job_id)}
 
     @admin.display(description="position")
     def position(self, entry: Any) -> int | None:
@@ -234,9 +244,9 @@ class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
     actions = ("drain", "let_in")
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Offer the known providers."""
+        """Offer the providers without a limit."""
         if db_field.name == "provider":
-            return forms.ChoiceField(choices=[(name, label_of(name)) for name in names()])
+            return provider_choice(ProviderLimit.objects.values_list("pk", flat=True))
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     @admin.action(description="Drain the selected providers (start no new jobs there)", permissions=["change"])

@@ -27,7 +27,8 @@ from approvals.reviewers import WITH_REQUIREMENTS, bypasses, decision_objection,
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.events.store import current_number
 from cloudtrain_site.states import Source
-from jobs.admin.pages import as_json
+from cloudtrain_site.wording.values import isolated
+from jobs.admin.pages import as_json, estimate_in_words
 from jobs.admin_base import OfJobAdmin, remembered
 from jobs.permissions import organizations_of
 from jobs.providers import label_of
@@ -96,7 +97,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
 
     @admin.display(description="job")
     def name(self, request: ApprovalRequest) -> str:
-        return str(request.job)
+        return isolated(request.job)
 
     @admin.display(description="time left")
     def urgency(self, request: ApprovalRequest) -> str:
@@ -123,7 +124,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     def shown_job(self, request: ApprovalRequest) -> str:
         """Return its name, with a link to the job's page in the admin."""
         page = reverse("admin:jobs_job_change", args=[request.job_id])
-        return format_html('<a href="{}">{}</a>', page, request.job)
+        return format_html('<a href="{}">{}</a>', page, isolated(request.job))
 
     @admin.display(description="time left")
     def time_left(self, request: ApprovalRequest) -> str:
@@ -134,11 +135,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
 
     @admin.display(description="estimated cost")
     def estimated_cost(self, request: ApprovalRequest) -> str:
-        cost = request.job.estimated_cost_range
-        if cost and not cost["high"]:
-            return "$0.00, own hardware"
-        ends = dict.fromkeys(f"${end:,.2f}" for end in (cost or {}).values())
-        return " to ".join(ends) or "unknown"
+        return estimate_in_words(request.job)
 
     @admin.display(description="cost limit")
     def limit(self, request: ApprovalRequest) -> str:

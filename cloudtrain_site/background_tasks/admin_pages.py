@@ -6,16 +6,19 @@ from typing import Any, ClassVar, cast
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.http import HttpRequest
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django_q.admin import FailAdmin, QueueAdmin, ScheduleAdmin, TaskAdmin
-from django_q.models import Failure, OrmQ, Schedule, Success
+from django_q.models import Failure, OrmQ, Schedule, Success, Task
 
+from cloudtrain_site.models import Loop
 from cloudtrain_site.wording.admin_pages import NOTHING, PlainPages
-from cloudtrain_site.wording.values import in_words, took
+from cloudtrain_site.wording.values import in_words, moment_on_page, took
 
 FOREVER = -1
 
@@ -108,24 +111,40 @@ class FailureAdmin(Ended, FailAdmin):  # type: ignore[misc]
 
 
 class SchedulesAdmin(OfDjangoQ, ScheduleAdmin):  # type: ignore[misc]
-    list_display = ("name", "func", "schedule_type", "repeats", "cluster", "next_run", "last_run", "succeeded")
+    list_display = ("name", "func", "schedule_type", "repeats", "cluster", "next_run", "last_run", "outcome")
     list_display_links = ("name",)
     list_filter = ("cluster",)
     shown: ClassVar = {**OfDjangoQ.shown, "repeats": lambda times: "forever" if times == FOREVER else times}
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
+        """Add when its last task started, or its loop: old tasks are removed."""
+        task = Task.objects.filter(id=OuterRef("task")).values("started")
+        loop = Loop.objects.filter(name=OuterRef("name")).values("last_started_at")
+        return super().get_queryset(request).annotate(began=Coalesce(Subquery(task), Subquery(loop)))
+
     @admin.display(description="last run")
     def last_run(self, schedule: Any) -> SafeString | str:
-        """Return the name of its last task, with a link to it."""
-        if schedule.task_name is None:
-            return NOTHING
+        """Return when it last ran, with a link to its task while that is kept."""
+        if schedule.began is None:
+            return NOTHING if schedule.task else "not yet"
+        began = moment_on_page(schedule.began)
+        if schedule.task_id is None:
+            return began
         kind = "success" if schedule.task_success else "failure"
         page = reverse(f"admin:django_q_{kind}_change", args=[schedule.task_id])
-        return format_html('<a href="{}">{}</a>', page, schedule.task_name)
+        return format_html('<a href="{}">{}</a>', page, began)
 
-    @admin.display(description="succeeded", boolean=True)
-    def succeeded(self, schedule: Any) -> bool | None:
-        found: bool | None = schedule.task_success
-        return found
+    @admin.display
+    def outcome(self, schedule: Any) -> str:
+        return NOTHING if schedule.task_success is None else "succeeded" if schedule.task_success else "failed"
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show it under the name that the list has."""
+        found = self.get_object(request, object_id)
+        named = {"subtitle": found.name} if found and found.name else {}
+        return super().change_view(request, object_id, form_url, {**named, **(extra_context or {})})
 
 
 class QueuedAdmin(OfDjangoQ, QueueAdmin):  # type: ignore[misc]

@@ -49,6 +49,14 @@ def took(milliseconds: float) -> str:
     return f"{milliseconds / 1000:.1f} s" if milliseconds < 60_000 else duration(milliseconds / 1000)
 
 
+def isolated(text: object) -> SafeString:
+    """Return "flux #12" with its name isolated: an Arabic one would draw the number's sign behind the number."""
+    name, sign, number = str(text).rpartition(" #")
+    if not sign or not number.isdecimal():
+        return format_html("{}", text)
+    return format_html("<bdi>{}</bdi> #{}", name, number)
+
+
 def day_in_words(day: date) -> str:
     return f"{day:%-d %b %Y}"
 

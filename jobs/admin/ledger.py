@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from cloudtrain_site.wording.values import duration, price
+from cloudtrain_site.wording.values import duration, isolated, money, price
 from jobs.admin_base import SHOWN, OfJobAdmin, ProviderFilter
 from jobs.models import LedgerEntry
 
@@ -37,7 +37,7 @@ class LedgerEntryAdmin(OfJobAdmin[LedgerEntry]):
     """Every amount that was reserved, spent or corrected, the newest first."""
 
     list_display = (
-        *("id", "at", "kind", "amount", "organization", "user", "provider", "hardware", "named"),
+        *("titled", "at", "organization", "user", "provider", "hardware", "named"),
         *("by", "reason"),
     )
     list_filter = ("kind", DayFilter, ProviderFilter, "organization")
@@ -60,10 +60,14 @@ class LedgerEntryAdmin(OfJobAdmin[LedgerEntry]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[LedgerEntry]:
         return super().get_queryset(request).defer("job__config", "job__dataloader_config")
 
+    @admin.display(description="entry")
+    def titled(self, entry: LedgerEntry) -> str:
+        return f"{entry.get_kind_display()} of {money(entry.amount)}"
+
     @admin.display(description="job")
     def named(self, entry: LedgerEntry) -> str:
         page = reverse("admin:jobs_job_change", args=[entry.job_id])
-        return format_html('<a href="{}">{}</a>', page, entry.job)
+        return format_html('<a href="{}">{}</a>', page, isolated(entry.job))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[LedgerEntry], search_term: str

@@ -25,18 +25,18 @@ from cloudtrain_site.names import readable_name
 from cloudtrain_site.redaction import mask_secrets
 from cloudtrain_site.states import Actor, Source
 from cloudtrain_site.wording.admin_pages import PlainValues
-from cloudtrain_site.wording.values import money
+from cloudtrain_site.wording.values import isolated, money
 from jobs import lifecycle
 from jobs.admin.deactivation import DeactivatesOrganizations, DeactivatesUsers
 from jobs.admin.recorded import MembershipInline, RecordedUserAdmin, RecordsEdits, store_members
-from jobs.admin_base import OfJobAdmin, PlainNamesAdmin, ProviderFilter, SuperuserAdmin
+from jobs.admin_base import OfJobAdmin, PlainNamesAdmin, ProviderFilter, SuperuserAdmin, provider_choice
 from jobs.configs.store import MaskedError, columns_for
 from jobs.datasets import admin as upload_admin  # noqa: F401 - register what they are about
 from jobs.limits import at_a_limit, with_counts
 from jobs.models import Job, JobEvent, Organization, ProviderConfig, TrainingConfig
 from jobs.notices.history import SOURCES, title_of
 from jobs.permissions import is_superuser, organizations_of
-from jobs.providers import label_of, names
+from jobs.providers import label_of
 from jobs.webhooks import admin as webhook_admin  # noqa: F401 - register what they are about
 
 
@@ -83,20 +83,24 @@ class JobAdmin(OfJobAdmin[Job]):
         ("config_name", "provider", "external_id", "hardware_profile"),
         ("organization", "submitted_by", "correlation_id", "attempt"),
         ("created_at", "queued_at", "started_at", "completed_at"),
-        ("estimated_cost_usd", "shown_cost", "cancel_requested_at", "last_synced_at"),
+        ("shown_estimate", "shown_cost", "cancel_requested_at", "last_synced_at"),
         "error_message",
         "shown_result",
         "last_log",
         "shown_config",
         "shown_dataloader",
     )
-    readonly_fields = ("shown_config", "shown_cost", "shown_dataloader", "shown_result", "id")
+    readonly_fields = ("shown_config", "shown_cost", "shown_dataloader", "shown_estimate", "shown_result", "id")
 
-    labels: ClassVar = {"config_name": "name", "estimated_cost_usd": "estimated cost"}
+    labels: ClassVar = {"config_name": "name", "queued_at": "queued at the provider"}
 
     @admin.display(description="job")
     def named(self, job: Job) -> str:
-        return str(job)
+        return isolated(job)
+
+    @admin.display(description="estimated cost")
+    def shown_estimate(self, job: Job) -> str:
+        return estimate_in_words(job)
 
     @admin.display(description="progress")
     def shown_progress(self, job: Job) -> str:
@@ -133,6 +137,13 @@ class JobAdmin(OfJobAdmin[Job]):
             done="cancelled",
             too_late="had already ended",
         )
+
+
+def estimate_in_words(job: Job) -> str:
+    cost = job.estimated_cost_range
+    if cost and not cost["high"]:
+        return "$0.00, own hardware"
+    return " to ".join(dict.fromkeys(money(end) for end in (cost or {}).values())) or "unknown"
 
 
 def as_json(value: Any) -> str:
@@ -265,13 +276,18 @@ class TrainingConfigAdmin(RecordsEdits[TrainingConfig], SuperuserAdmin[TrainingC
 @admin.register(ProviderConfig)
 class ProviderConfigAdmin(RecordsEdits[ProviderConfig], SuperuserAdmin[ProviderConfig]):
     list_display = ("name", "enabled", "webhook_url", "default_hardware", "updated_at")
+    labels: ClassVar = {"webhook_url": "webhook URL"}
     shown: ClassVar = {"name": label_of}
     readonly_fields = ("name",)
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Offer the providers that there are."""
+        """Offer the providers without a config, and show the form of the prices."""
         if db_field.name == "name":
-            return forms.ChoiceField(choices=[(name, label_of(name)) for name in names()])
+            return provider_choice(ProviderConfig.objects.values_list("pk", flat=True))
+        if db_field.name == "webhook_url":
+            kwargs["label"] = "Webhook URL"
+        if db_field.name == "cost_per_second":
+            kwargs["help_text"] = f'{db_field.help_text} For example: {{"h100": 0.0012, "a100": 0.0006}}'
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def get_readonly_fields(self, request: HttpRequest, obj: ProviderConfig | None = None) -> tuple[str, ...]:

@@ -12,7 +12,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
 
+from cloudtrain_site.wording.values import isolated
+
 register = template.Library()
+register.filter(isolated)
 
 #: Django writes a hyphen for what has no value.
 EMPTY = re.compile(r"<t[dh][^>]*>\s*-?\s*</t[dh]>")

@@ -8,6 +8,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from cloudtrain_site.wording.values import isolated
 from jobs.admin_base import SuperuserAdmin
 from jobs.models import WebhookDelivery
 from jobs.webhooks import apply
@@ -17,12 +18,16 @@ from jobs.webhooks import apply
 class WebhookDeliveryAdmin(SuperuserAdmin[WebhookDelivery]):
     """The deliveries of the last 30 days, read-only."""
 
-    list_display = ("received_at", "provider", "verdict", "outcome", "repeats", "external_id", "job", "sender")
+    list_display = ("received_at", "provider", "verdict", "outcome", "repeats", "external_id", "named", "sender")
     list_filter = ("verdict", "provider")
     search_fields = ("=delivery_id", "=external_id", "=job__id", "=marker")
     ordering = ("-id",)
     actions = ("replay",)
     show_full_result_count = False
+
+    @admin.display(description="job")
+    def named(self, delivery: WebhookDelivery) -> str | None:
+        return isolated(delivery.job) if delivery.job else None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookDelivery]:
         return super().get_queryset(request).select_related("job").defer("job__config", "job__dataloader_config")

@@ -14,6 +14,7 @@ from cloudtrain_site.audit.models import AuditRecord
 from jobs.models import JobEvent, Organization
 from jobs.statuses import JobStatus
 from queueing import dispatch
+from queueing.extensions import UNKNOWN_HOLD
 from queueing.models import ProviderLimit, QueueEntry, QueueState
 from queueing.statuses import EntryStatus
 
@@ -45,6 +46,12 @@ def test_the_list_is_in_the_real_order_with_the_reasons(enqueue: Enqueue, bob: U
     text = page(bob, f"{LIST}?status__exact=pending")
     assert text.index(">urgent") < text.index(">later")
     assert "2 jobs are running" in text
+
+
+def test_the_page_of_a_held_entry_says_why(enqueue: Enqueue, bob: User) -> None:
+    entry = enqueue(held=True)
+    assert "Why it waits" in (shown := page(bob, f"{LIST}{entry.pk}/change/"))
+    assert UNKNOWN_HOLD.split(".")[0] in shown
 
 
 def test_a_priority_asks_for_its_reason(enqueue: Enqueue, bob: User) -> None:

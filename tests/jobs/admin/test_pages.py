@@ -110,8 +110,10 @@ def test_a_job_is_found_by_its_correlation_id(as_bob: Client, make_job: Callable
 
 
 def test_the_page_of_a_job_masks_secrets_and_edits_nothing(as_bob: Client, make_job: Callable[..., Job]) -> None:
-    job = make_job(config={"hf_token": "not-a-real-one", "seed": 1})
+    job = make_job(config={"hf_token": "not-a-real-one", "seed": 1}, config_name="تدريب", number=48)
     shown = page(as_bob, f"{JOBS}{job.pk}/change/")
+    assert shown.count("<bdi>تدريب</bdi> #48") == 2
+    assert "Queued at the provider" in shown and "unknown" in shown
     assert "not-a-real-one" not in shown
     assert "&quot;seed&quot;: 1" in shown
     assert 'name="status"' not in shown

@@ -86,3 +86,10 @@ def test_nothing_is_no_price_and_a_network_is_one(as_root: Client) -> None:
     form["webhook_networks"] = "10.0.0.0/8"
     assert as_root.post("/admin/jobs/providerconfig/add/", form).status_code == 302
     assert ProviderConfig.objects.get().cost_per_second == {}
+
+
+def test_a_page_names_the_provider_and_a_new_config_is_of_another(as_root: Client) -> None:
+    ProviderConfig.objects.create(name="replicate")
+    shown = as_root.get("/admin/jobs/providerconfig/replicate/change/").content.decode()
+    assert "&rsaquo; Replicate" in shown and "Webhook URL" in shown and '{"h100": 0.0012' in shown
+    assert 'value="replicate"' not in as_root.get("/admin/jobs/providerconfig/add/").content.decode()
