@@ -24,7 +24,7 @@ from jobs.providers import label_of
 MAX_LAST_JOBS = 5
 #: The jobs that a rule holds, by the criterion that it sets.
 CRITERION_TEXTS = {
-    "cost_exceeds": "jobs above ${}",
+    "cost_exceeds": "jobs above ${} or of unknown cost",
     "first_job": "jobs of a user until one has been submitted to a provider",
     "provider": "jobs for {}",
     "hardware": "jobs on {}",

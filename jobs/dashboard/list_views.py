@@ -73,6 +73,7 @@ def job_rows(request: HttpRequest) -> HttpResponse:
         if len(jobs) == len(ids):
             columns = columns_of(query["columns"] or preferences.list_columns, query["sort"])
             context = {
+                "names_organization": _names_organization(query, teams, columns),
                 "rows": with_cells(make_rows(jobs, request.user, teams, with_tags="tags" in columns), jobs, columns),
                 "tabs": make_tabs(visible, request.GET, query["status"]),
             }
@@ -100,6 +101,7 @@ def _view(request: HttpRequest, query: dict[str, Any], teams: Sequence[Team], pr
     parameters = request.GET
     return {
         "rows": rows,
+        "names_organization": _names_organization(query, teams, columns),
         "columns": [(COLUMNS[name].label, name == LOSS) for name in columns],
         "views": views_for(request.user, teams),
         "tabs": make_tabs(visible, parameters, query["status"]),
@@ -117,6 +119,11 @@ def _view(request: HttpRequest, query: dict[str, Any], teams: Sequence[Team], pr
         "command": COMMAND,
         "submit_address": request.build_absolute_uri("/api/cloud/jobs/submit"),
     }
+
+
+def _names_organization(query: dict[str, Any], teams: Sequence[Team], columns: Sequence[str]) -> bool:
+    """Whether rows name it beside the job's number, which counts within it: the reader has jobs of several in view."""
+    return len(teams) > 1 and not query["organization"] and "organization" not in columns
 
 
 def _submitting(teams: Sequence[Team]) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class Outlook:
     would_wait: bool
     #: Where the reader sets the price that is lacking; empty: none is, or others do.
     price_address: str = ""
+    #: The hardware for lack of whose price the job waits; empty: it has one.
+    unpriced: str = ""
 
 
 class BudgetReader:
@@ -68,12 +70,13 @@ class BudgetReader:
             return None
         obstacle = self.obstacle(candidate)
         room = obstacle or min(rooms, key=lambda one: one.left)
-        if obstacle:
-            sentence = self._waiting(obstacle, candidate, job.hardware_profile if job else "")
-        else:
-            sentence = sentences.left(room.state, candidate.needed_usd, with_sums=self._may_see(room))
-        address = self.price_address(candidate, job.hardware_profile) if job and obstacle else ""
-        return Outlook(sentence, room.left if self._may_see(room) else None, obstacle is not None, address)
+        hardware = job.hardware_profile if job else ""
+        left = room.left if self._may_see(room) else None
+        if obstacle is None:
+            return Outlook(sentences.left(room.state, candidate.needed_usd, with_sums=self._may_see(room)), left, False)
+        address = self.price_address(candidate, hardware) if job else ""
+        unpriced = self.unpriced_hardware(candidate, hardware)
+        return Outlook(self._waiting(obstacle, candidate, hardware), left, True, address, unpriced)
 
     def _waiting(self, room: ShownRoom, candidate: Candidate, hardware: str) -> str:
         needs = candidate.needed_usd

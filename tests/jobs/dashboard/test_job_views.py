@@ -260,7 +260,7 @@ class TestPanels:
         ApprovalRule.objects.create(name="costly", cost_exceeds=Decimal("0.5"), approvals_needed=2)
         job = submit(alice)
         alices, bobs = get(alice, page_of(job)), get(bob, page_of(job))
-        assert "Holds jobs above $0.50" in alices
+        assert "Holds jobs above $0.50 or of unknown cost" in alices
         assert "2 approvals by leads and admins" in alices
         assert "Only leads and admins of the organization can decide" in alices
         assert ">Review</a>" not in alices

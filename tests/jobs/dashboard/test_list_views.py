@@ -319,6 +319,8 @@ class TestWhatIsSaid:
         assert row_of(job, alice).organization == ""
         Membership.objects.create(user=alice, organization=Organization.objects.create(name="second"))
         assert row_of(job, alice).organization == "acme"
+        named = ['class="job-organization"' in get(alice, f"/{query}") for query in ("", "?organization=acme")]
+        assert named == [True, False]
 
 
 class TestWhoMayCancel:

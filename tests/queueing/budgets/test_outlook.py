@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.template.loader import render_to_string
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -15,7 +16,7 @@ from approvals.models import ApprovalRule
 from jobs.costs import ledger
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.roles import Role
-from queueing.budgets.outlook import BudgetReader
+from queueing.budgets.outlook import BudgetReader, Outlook
 from queueing.budgets.periods import window
 from queueing.models import QueueEntry
 from queueing.waiting.explain import Explainer
@@ -136,7 +137,7 @@ def test_a_superuser_is_led_to_where_the_price_is_set(
     assert browser_of(root).get(link).status_code == 200
     undeclared = BudgetReader(root).of_job(make_job(provider="other", hardware_profile="odd", **cost(None)))
     assert undeclared is not None
-    assert undeclared.price_address == "/admin/jobs/providerconfig/add/?name=other"
+    assert (undeclared.price_address, undeclared.unpriced) == ("/admin/jobs/providerconfig/add/?name=other", "odd")
     priced = BudgetReader(root).of_job(make_job(provider="replicate", hardware_profile="odd", **cost("2")))
     assert priced is not None
     assert priced.price_address == ""
@@ -193,6 +194,14 @@ def test_approval_requests_show_what_is_left(
     assert f"If approved, the job waits. Budget of acme for {MONTH.name}: $0.00 of $20" in text_of(
         browser_of(maria).get("/approvals")
     )
+
+
+def test_a_price_that_the_text_beside_it_lacks_too_is_named_once() -> None:
+    outlook = Outlook("odd has no price, so this job waits.", None, would_wait=True, unpriced="odd")
+    beside = ("there is no price for odd.", "It is costly.")
+    texts = [render_to_string("queueing/budgets/_outlook.html", {"outlook": outlook, "said": said}) for said in beside]
+    assert ["odd has no price" in text for text in texts] == [False, True]
+    assert all("If approved, the job waits" in text for text in texts)
 
 
 def test_the_job_page_shows_its_approver_the_cost_the_limit_and_what_is_left(
