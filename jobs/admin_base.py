@@ -17,7 +17,7 @@ from django.urls import reverse
 from cloudtrain_site.accounts.pages import framed
 from cloudtrain_site.database.bounded_pages import BoundedPaginator
 from cloudtrain_site.database.folding import folded
-from cloudtrain_site.wording.admin_pages import PlainPages, Show
+from cloudtrain_site.wording.admin_pages import NOTHING, PlainPages, Show
 from cloudtrain_site.wording.values import isolated
 from jobs.finding.search import about_jobs, matching
 from jobs.models import Job
@@ -133,7 +133,7 @@ def _shown_plainly(name: str, label: str) -> Callable[[Any], str]:
 
     @admin.display(description=label)
     def shown(row: Any) -> str:
-        return str(getattr(row, name) or "")
+        return str(getattr(row, name) or NOTHING)
 
     return shown
 

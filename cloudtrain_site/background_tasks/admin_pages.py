@@ -17,14 +17,14 @@ from django_q.admin import FailAdmin, QueueAdmin, ScheduleAdmin, TaskAdmin
 from django_q.models import Failure, OrmQ, Schedule, Success, Task
 
 from cloudtrain_site.models import Loop
-from cloudtrain_site.wording.admin_pages import NOTHING, PlainPages
-from cloudtrain_site.wording.values import in_words, moment_on_page, took
+from cloudtrain_site.wording.admin_pages import NOTHING, PlainPages, filled_in_words
+from cloudtrain_site.wording.values import moment_on_page, took
 
 FOREVER = -1
 
 
 def python_in_words(value: Any) -> str:
-    return in_words(value) if isinstance(value, (str, int, float, list, tuple, dict)) else str(value)
+    return filled_in_words(value) if isinstance(value, (str, int, float, list, tuple, dict)) else str(value)
 
 
 class Named:
@@ -89,7 +89,8 @@ class Ended(OfDjangoQ):
         ("name", "group", "cluster"),
         ("started", "stopped", "time_taken"),
         ("func", "args", "kwargs"),
-        ("id", "hook", "attempt_count"),
+        ("hook", "attempt_count"),
+        "id",
         "result",
     )
 

@@ -26,12 +26,16 @@ def amount(value: Any) -> SafeString:
     return format_html('<span class="figure">{}</span>', money(value))
 
 
+def filled_in_words(value: Any) -> str:
+    return NOTHING if value in ([], {}, ()) else in_words(value)
+
+
 #: By the class of a field; the first that fits.
 BY_KIND: Mapping[type[models.Field[Any, Any]], Show] = {
     models.DateTimeField: moment_on_page,
     models.DateField: day_in_words,
     models.DecimalField: amount,
-    models.JSONField: in_words,
+    models.JSONField: filled_in_words,
 }
 
 

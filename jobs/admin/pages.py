@@ -24,7 +24,7 @@ from cloudtrain_site.models import ApiKey, LimitUse, Scope
 from cloudtrain_site.names import readable_name
 from cloudtrain_site.redaction import mask_secrets
 from cloudtrain_site.states import Actor, Source
-from cloudtrain_site.wording.admin_pages import PlainValues
+from cloudtrain_site.wording.admin_pages import NOTHING, PlainValues
 from cloudtrain_site.wording.values import isolated, money
 from jobs import lifecycle
 from jobs.admin.deactivation import DeactivatesOrganizations, DeactivatesUsers
@@ -109,7 +109,7 @@ class JobAdmin(OfJobAdmin[Job]):
 
     @admin.display(description="result")
     def shown_result(self, job: Job) -> str:
-        return job.result_address
+        return job.result_address or NOTHING
 
     @admin.display(description="cost")
     def shown_cost(self, job: Job) -> str:
@@ -148,6 +148,8 @@ def estimate_in_words(job: Job) -> str:
 
 def as_json(value: Any) -> str:
     """Return `value` as indented JSON for a page, secrets masked."""
+    if not value:
+        return NOTHING
     return format_html('<pre tabindex="0">{}</pre>', json.dumps(mask_secrets(value), indent=2, ensure_ascii=False))
 
 

@@ -120,6 +120,12 @@ class RecordedUserAdmin(RecordsEdits[User], PlainNamesAdmin[User], UserAdmin):  
             return fieldsets
         return self.service_account_fieldsets
 
+    def get_form(self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any) -> Any:
+        """Return the form; a name that is only shown has no hint for typing it."""
+        if obj is not None and hasattr(obj, "service_account"):
+            kwargs["help_texts"] = {"username": ""}
+        return super().get_form(request, obj, change=change, **kwargs)
+
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Return them with a name that no person can have: the form's validator would refuse it untouched."""
         names = super().get_readonly_fields(request, obj)
