@@ -19,7 +19,9 @@ def register_all() -> None:
     keys = site.Kept("idempotency keys", "approvals.intake.remove_old_keys", always=True)
     site.kept.register("idempotency_keys", keys)
     site.loops.register(
-        "approval expiration", site.LoopSpec("approvals.tasks.expire_approvals", lambda: 300.0), order=40
+        "approval expiration",
+        site.LoopSpec("approvals.tasks.expire_approvals", lambda: 300.0, counts={"expired": "requests expired"}),
+        order=40,
     )
     for name, (label, choice) in notifications.KINDS.items():
         concerns = reviewers.decides_anywhere if name in notifications.TO_REVIEWERS else None

@@ -24,7 +24,9 @@ from cloudtrain_site.audit.queries import actions_in
 from cloudtrain_site.audit.words import action_in_words, changes
 from cloudtrain_site.background_tasks import admin_pages as _tasks_admin  # noqa: F401 - register what they are about
 from cloudtrain_site.database.bounded_pages import BoundedPaginator
+from cloudtrain_site.extensions import kept, loops
 from cloudtrain_site.models import Loop, LoopRun
+from cloudtrain_site.retention.runs import LOOP as HOUSEKEEPING
 from cloudtrain_site.wording.admin_pages import NOTHING, PlainPages
 from cloudtrain_site.wording.values import duration, in_words, took
 
@@ -35,12 +37,14 @@ M = TypeVar("M", bound=Model)
 admin.site.unregister([EmailAddress, UserSession, Authenticator, SocialAccount, SocialApp, SocialToken])
 
 
-def result_in_words(result: Any) -> str:
-    """Return what a run did: "refreshed: 2, failed: 1"; what it did nothing of is left out."""
+def result_in_words(loop: str, result: Any) -> str:
+    """Return what a run of `loop` did: "jobs refreshed: 2"; what it did nothing of is left out."""
+    words = dict(loops[loop].counts) if loop in loops else {}
+    if loop == HOUSEKEEPING:
+        words |= {name: f"{item.label} removed" for name, item in kept.items()}
     counts = result.items() if isinstance(result, dict) else ()
-    return (
-        ", ".join(f"{name.replace('_', ' ')}: {in_words(count)}" for name, count in counts if count) or "nothing to do"
-    )
+    said = (f"{words.get(name) or name.replace('_', ' ')}: {in_words(count)}" for name, count in counts if count)
+    return ", ".join(said) or "nothing to do"
 
 
 class ReadOnlyAdmin(PlainPages[M], Generic[M]):
@@ -72,14 +76,15 @@ class ReadOnlyAdmin(PlainPages[M], Generic[M]):
 
 @admin.register(Loop)
 class LoopAdmin(ReadOnlyAdmin[Loop]):
+    why_nothing = "The background process adds its loops when it first starts."
     list_display = (
         *("name", "is_on_time", "state", "interval_seconds", "last_started_at"),
-        *("last_duration_ms", "last_outcome", "last_result", "last_machine", "runs_of_the_day"),
+        *("last_duration_ms", "last_outcome", "did", "last_machine", "runs_of_the_day"),
     )
     fields = (
         ("name", "state", "interval_seconds", "wanted_since"),
         ("last_started_at", "last_finished_at", "last_duration_ms", "last_outcome"),
-        ("last_result", "last_machine", "runs_of_the_day"),
+        ("did", "last_machine", "runs_of_the_day"),
         ("lease_until", "last_recorded_at"),
         "last_error",
     )
@@ -89,12 +94,16 @@ class LoopAdmin(ReadOnlyAdmin[Loop]):
         "last_duration_ms": "took",
         "lease_until": "lease ends",
     }
-    shown: ClassVar = {"interval_seconds": duration, "last_duration_ms": took, "last_result": result_in_words}
+    shown: ClassVar = {"interval_seconds": duration, "last_duration_ms": took}
 
     @admin.display(description="on time", boolean=True)
     def is_on_time(self, loop: Loop) -> bool | None:
         """Return the value of a green or a red mark; None: the loop is switched off."""
         return not loop.is_late(timezone.now()) if loop.enabled else None
+
+    @admin.display(description="last result")
+    def did(self, loop: Loop) -> str:
+        return NOTHING if loop.last_result is None else result_in_words(loop.name, loop.last_result)
 
     @admin.display
     def state(self, loop: Loop) -> str:
@@ -134,23 +143,28 @@ class LoopFilter(admin.RelatedFieldListFilter):
 class LoopRunAdmin(ReadOnlyAdmin[LoopRun]):
     """The runs of the last day. Of the runs without work, one a minute is kept."""
 
+    why_nothing = "A run that did something, or failed, stands here for a day."
     list_display = (
         "started_at",
         "loop",
         "outcome",
         "duration_ms",
-        "result",
+        "did",
         "short_error",
         "machine",
         "correlation_id",
     )
-    fields = (("loop", "started_at", "duration_ms", "outcome"), "result", "error", ("machine", "correlation_id"))
+    fields = (("loop", "started_at", "duration_ms", "outcome"), "did", "error", ("machine", "correlation_id"))
     labels: ClassVar = {"duration_ms": "took"}
-    shown: ClassVar = {"duration_ms": took, "result": result_in_words}
+    shown: ClassVar = {"duration_ms": took}
     list_filter = (("loop", LoopFilter), "outcome", "machine")
     list_select_related = ("loop",)
     search_fields = ("correlation_id", "error")
     ordering = ("-started_at",)
+
+    @admin.display(description="result")
+    def did(self, run: LoopRun) -> str:
+        return NOTHING if run.result is None else result_in_words(run.loop_id, run.result)
 
     @admin.display(description="error")
     def short_error(self, run: LoopRun) -> str:
@@ -172,6 +186,7 @@ class ActionFilter(admin.SimpleListFilter):
 class AuditRecordAdmin(ReadOnlyAdmin[AuditRecord]):
     """Who changed which right, rule, limit, key or setting."""
 
+    why_nothing = "Each change of a right, rule, limit, key or setting stands here, with who made it."
     list_display = ("at", "actor", "action", "subject", "organization", "source", "address", "correlation_id")
     list_filter = ("source", ActionFilter)
     fields = (

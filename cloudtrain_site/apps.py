@@ -28,7 +28,12 @@ class SiteConfig(AppConfig):
         from cloudtrain_site.retention.registrations import register_kept
 
         extensions.collectors.register("loops", collect_loops)
-        housekeeping = extensions.LoopSpec("cloudtrain_site.tasks.housekeep", lambda: 3600.0)
+        words = {
+            "processes": "silent processes removed",
+            "brakes": "old counts of failed sign-ins removed",
+            "overdue_sessions": "sessions ended",
+        }
+        housekeeping = extensions.LoopSpec("cloudtrain_site.tasks.housekeep", lambda: 3600.0, counts=words)
         extensions.health_components.register(
             "machines", extensions.HealthComponent(machines.warning, well="All machines send heartbeats.")
         )

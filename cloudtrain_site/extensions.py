@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -154,6 +154,8 @@ class LoopSpec:
     started: str = ""
     stopped: str = ""
     start_failed: str = ""
+    #: What the counts of its result count, in words for the admin, by their names.
+    counts: Mapping[str, str] = field(default_factory=dict)
 
 
 loops: Registry[LoopSpec] = Registry()

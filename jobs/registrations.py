@@ -30,6 +30,22 @@ ENDS = {
     JobStatus.CANCELLED: "Somebody else cancelled a job of mine",
 }
 
+#: What the counts of the upkeep count.
+UPKEEP = {
+    "prices": "prices noted",
+    "refreshed": "jobs refreshed",
+    "cancels": "cancellations requested again",
+    "logs": "logs fetched",
+    "deliveries": "webhook deliveries applied",
+    "datasets": "files of datasets removed",
+    "settled": "costs of jobs settled",
+    "results": "results looked after",
+    "curves": "trainings whose curves are kept",
+    "cleared": "deleted jobs whose files were removed",
+    "days": "days summed up",
+    "counted": "database tables analyzed",
+}
+
 
 def register_all() -> None:
     """Register them. To be called once, when all apps are loaded."""
@@ -58,13 +74,19 @@ def register_all() -> None:
             is_enabled="jobs.tasks.polling_enabled",
             started="Starting job status polling",
             stopped="Stopping job status polling",
+            counts={"refreshed": "jobs refreshed", "failed": "jobs without an answer"},
         ),
         order=20,
     )
-    site.loops.register("job upkeep", site.LoopSpec("jobs.tasks.keep_up", lambda: 30.0), order=30)
+    site.loops.register("job upkeep", site.LoopSpec("jobs.tasks.keep_up", lambda: 30.0, counts=UPKEEP), order=30)
     site.loops.register(
         "cluster looks",
-        site.LoopSpec("jobs.tasks.look_at_clusters", lambda: 30.0, is_enabled="jobs.tasks.has_clusters"),
+        site.LoopSpec(
+            "jobs.tasks.look_at_clusters",
+            lambda: 30.0,
+            is_enabled="jobs.tasks.has_clusters",
+            counts={"seen": "clusters that answered", "failed": "clusters without an answer"},
+        ),
         order=35,
     )
     site.kept.register("deliveries", site.Kept("webhook deliveries", "jobs.webhooks.inbox.trim"))
@@ -86,7 +108,10 @@ def register_all() -> None:
     extensions.panels.register(
         "fuse", extensions.Panel("dashboard/_fuse_panel.html", fuse_panel.panel_for, on_top=False), order=30
     )
-    site.loops.register("fuses", site.LoopSpec("jobs.tasks.check_fuses", lambda: burns.CHECK_SECONDS), order=25)
+    words = {"warned": "jobs near their cost limit", "asked": "higher limits requested", "cancelled": "jobs cancelled"}
+    site.loops.register(
+        "fuses", site.LoopSpec("jobs.tasks.check_fuses", lambda: burns.CHECK_SECONDS, counts=words), order=25
+    )
     site.notice_kinds.register(watch.WARNING, site.NoticeKind("When a job of mine nears its cost limit"), order=45)
     site.notice_kinds.register(
         retention.NOTICE, site.NoticeKind("When files of a job of mine will be removed"), order=46

@@ -49,6 +49,7 @@ class QueueOrderList(ChangeList):
 class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
     """Entries in the queue's order."""
 
+    why_nothing = "Each submitted job gets an entry, which says when it starts and why it waits."
     list_display = (
         "named",
         "status",
@@ -239,6 +240,9 @@ class QueueStateAdmin(SuperuserAdmin[QueueState]):
 
 @admin.register(ProviderLimit)
 class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
+    why_nothing = (
+        "No provider has a limit of its own. Add one to run fewer jobs there at once, or to start no new jobs there."
+    )
     list_display = ("provider", "max_running", "drained")
     readonly_fields = ("provider",)
     actions = ("drain", "let_in")

@@ -22,10 +22,12 @@ def register_all() -> None:
             lambda: get_enterprise_config().queue_interval,
             started="Queue scheduler started",
             start_failed="Failed to start queue processing",
+            counts={"dispatched": "jobs sent to providers"},
         ),
         order=10,
     )
-    site.loops.register("budgets", site.LoopSpec("queueing.tasks.watch_budgets", lambda: 30.0), order=15)
+    words = {"reached": "thresholds reached", "warned": "warnings about running jobs", "cancelled": "jobs cancelled"}
+    site.loops.register("budgets", site.LoopSpec("queueing.tasks.watch_budgets", lambda: 30.0, counts=words), order=15)
     site.notice_kinds.register(watch.THRESHOLD, site.NoticeKind("When a budget of mine is nearly spent"), order=40)
     site.watchers.register("dataset transfers", site.Watcher("queueing.tasks.transfer_datasets", seconds=1.0))
     jobs.facets.register("queueing", positions.positions_of, order=10)

@@ -42,6 +42,7 @@ DECIDED_FIELDS = (("reviewed_by", "reviewed_at"), "review_notes")
 class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     """Requests: pending ones first, the most urgent on top; decided by two buttons or by the list's actions."""
 
+    why_nothing = "A job that a rule holds waits here for its reviewers."
     list_display = ("name", "urgency", "status", "requester", "cost", "held_by", "organization")
     list_filter = ("status", OrganizationFilter, RuleFilter, AgeFilter)
     list_select_related = ("job", "requested_by", "organization")

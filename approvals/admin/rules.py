@@ -31,6 +31,7 @@ from jobs.roles import Role
 class ApprovalRuleAdmin(FoldedSearch[ApprovalRule]):
     """The rules, in the order of their priorities."""
 
+    why_nothing = "Without a rule no job needs approval."
     form = RuleForm
     change_form_template = "approvals/admin_rule.html"
     list_display = ("name", "enabled", "priority", "shown_condition", "organization", "approvals_needed")

@@ -104,14 +104,15 @@ class Ended(OfDjangoQ):
 
 
 class SuccessAdmin(Ended, TaskAdmin):  # type: ignore[misc]
-    pass
+    why_nothing = "A background task that has ended well stands here for a time."
 
 
 class FailureAdmin(Ended, FailAdmin):  # type: ignore[misc]
-    pass
+    why_nothing = "A background task that fails stands here with its error. It can be run again from here."
 
 
 class SchedulesAdmin(OfDjangoQ, ScheduleAdmin):  # type: ignore[misc]
+    why_nothing = "The background process adds its loops when it first starts."
     list_display = ("name", "func", "schedule_type", "repeats", "cluster", "next_run", "last_run", "outcome")
     list_display_links = ("name",)
     list_filter = ("cluster",)
@@ -149,6 +150,7 @@ class SchedulesAdmin(OfDjangoQ, ScheduleAdmin):  # type: ignore[misc]
 
 
 class QueuedAdmin(OfDjangoQ, QueueAdmin):  # type: ignore[misc]
+    why_nothing = "A task waits here until a worker takes it, usually for less than a second."
     #: A task is in the queue for milliseconds: between Django's two counts it comes or goes, and the script fails.
     show_full_result_count = False
 

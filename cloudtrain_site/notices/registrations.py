@@ -10,7 +10,8 @@ INVITATION = "invitation"
 
 def register_all() -> None:
     """Register them. Called once, when all apps are loaded."""
-    site.loops.register(outbox.LOOP, site.LoopSpec("cloudtrain_site.notices.tasks.deliver", lambda: 10.0), order=45)
+    sender = site.LoopSpec("cloudtrain_site.notices.tasks.deliver", lambda: 10.0, counts={"sent": "notices sent"})
+    site.loops.register(outbox.LOOP, sender, order=45)
     site.health_components.register("notices", site.HealthComponent(health.what_is_wrong, well=health.in_numbers))
     site.notice_kinds.register(channels.TEST, site.NoticeKind())
     site.notice_kinds.register(INVITATION, site.NoticeKind())

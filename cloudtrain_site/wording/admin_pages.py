@@ -84,6 +84,9 @@ class PlainValues(BaseModelAdmin[M], Generic[M]):
 class PlainPages(PlainValues[M], admin.ModelAdmin[M], Generic[M]):
     """The same for lists, which are called by what they list."""
 
+    #: What will stand in the list, for who finds it empty.
+    why_nothing = ""
+
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         return [self._plain(name) for name in super().get_list_display(request)]
 

@@ -36,6 +36,7 @@ class DayFilter(admin.SimpleListFilter):
 class LedgerEntryAdmin(OfJobAdmin[LedgerEntry]):
     """Every amount that was reserved, spent or corrected, the newest first."""
 
+    why_nothing = "What a job reserves, spends or gives back stands here."
     list_display = (
         *("titled", "at", "organization", "user", "provider", "hardware", "named"),
         *("by", "reason"),

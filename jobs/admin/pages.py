@@ -69,6 +69,7 @@ class JobEventInline(PlainValues[JobEvent], admin.TabularInline[JobEvent, Job]):
 class JobAdmin(OfJobAdmin[Job]):
     """Every job, found by id, name, external id or correlation id."""
 
+    why_nothing = "A job stands here as soon as it is submitted."
     list_display = ("named", "organization", "submitted_by", "provider", "status", "shown_progress", "created_at")
     list_filter = ("status", ProviderFilter, "organization")
     list_select_related = ("organization", "submitted_by")
@@ -237,6 +238,7 @@ class PlainUserAdmin(DeactivatesUsers, RecordedUserAdmin):
 class OrganizationAdmin(
     DeactivatesOrganizations, RecordsEdits[Organization], PlainNamesAdmin[Organization], SuperuserAdmin[Organization]
 ):
+    why_nothing = "Jobs, members and limits belong to an organization. Add the first one."
     list_display = ("name", "max_running", "created_at", "closed_at")
     search_fields = ("name__folded",)
     inlines = (MembershipInline,)
@@ -268,6 +270,7 @@ class TrainingConfigForm(forms.ModelForm[TrainingConfig]):
 
 @admin.register(TrainingConfig)
 class TrainingConfigAdmin(RecordsEdits[TrainingConfig], SuperuserAdmin[TrainingConfig]):
+    why_nothing = "A config that is stored for an organization stands here, to submit jobs from."
     unrecorded = frozenset(("config", "dataloader_config", "sealed"))
     form = TrainingConfigForm
     list_display = ("name", "organization", "updated_by", "updated_at")
@@ -277,6 +280,7 @@ class TrainingConfigAdmin(RecordsEdits[TrainingConfig], SuperuserAdmin[TrainingC
 
 @admin.register(ProviderConfig)
 class ProviderConfigAdmin(RecordsEdits[ProviderConfig], SuperuserAdmin[ProviderConfig]):
+    why_nothing = "Add one to set the prices, the default hardware and the webhook of a provider."
     list_display = ("name", "enabled", "webhook_url", "default_hardware", "updated_at")
     labels: ClassVar = {"webhook_url": "webhook URL"}
     shown: ClassVar = {"name": label_of}
@@ -339,6 +343,7 @@ class NewKeyForm(forms.ModelForm[ApiKey]):
 class ApiKeyAdmin(SuperuserAdmin[ApiKey]):
     """Every key by its first characters; the key itself is not stored."""
 
+    why_nothing = "Add a key to let a program act as one of the users."
     list_display = ("token_key", "user", "name", "shown_scopes", "organization", "created", "expiry", "last_used_at")
     list_select_related = ("user", "organization")
     search_fields = ("user__username__folded", "name__folded", "=token_key")

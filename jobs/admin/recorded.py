@@ -152,6 +152,7 @@ admin.site.unregister(Group)
 class RecordedGroupAdmin(RecordsEdits[Group], GroupAdmin):
     """Django's own pages of groups, whose members may decide about approvals."""
 
+    why_nothing = "Add a group to let its members decide about approval requests."
     filter_horizontal = ()
 
 

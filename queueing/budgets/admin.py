@@ -21,6 +21,7 @@ from queueing.models import Budget
 class BudgetAdmin(ScopedAdmin[Budget]):
     """The budgets that the reader may see, with what is committed of each."""
 
+    why_nothing = "A budget limits what an organization or a person spends. It is set in the organization's settings."
     list_display = ("__str__", "scope", "organization", "user", "amount", "period", "action", "committed", "resets_at")
     list_filter = ("scope", "period", "action", "organization")
     list_select_related = ("organization", "user")

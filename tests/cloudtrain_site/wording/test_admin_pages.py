@@ -51,12 +51,17 @@ def test_the_ledger_shows_amounts_days_and_names(as_root: Client, make_job: Make
 def test_loops_say_what_their_runs_did(as_root: Client) -> None:
     loop = Loop.objects.create(name="job upkeep", interval_seconds=3600, last_duration_ms=2345)
     run = LoopRun.objects.create(
-        loop=loop, duration_ms=35, outcome="ok", result={"prices_read": 2, "logs": 0}, machine="vm", started_at=NIGHT
+        loop=loop,
+        duration_ms=35,
+        outcome="ok",
+        result={"curves": 2, "new_one": 1, "logs": 0},
+        machine="vm",
+        started_at=NIGHT,
     )
     assert "waiting 1 h - 2.3 s" in read(as_root, "cloudtrain_site/loop/")
     page = read(as_root, f"cloudtrain_site/looprun/{run.pk}/change/")
     assert "Run of job upkeep" in page
-    assert "Took: 35 ms" in page and "Result: prices read: 2 Error" in page
+    assert "Took: 35 ms" in page and "Result: trainings whose curves are kept: 2, new one: 1 Error" in page
 
 
 def test_the_audit_record_is_in_words_and_leads_to_who_it_names(as_root: Client, root: User, alice: User) -> None:

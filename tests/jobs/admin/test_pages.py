@@ -86,7 +86,8 @@ def test_an_empty_list_says_so_and_offers_no_acts(as_root: Client, make_job: Cal
     for there, sentence in {
         f"{JOBS}?q=nothing-like-this": "No jobs match this search or filter",
         "/admin/queueing/providerlimit/": "No provider has a limit of its own.",
-        "/admin/django_q/ormq/": "No queued tasks",
+        "/admin/django_q/ormq/": "A task waits here until a worker takes it",
+        "/admin/auth/group/": "Add a group to let its members decide",
         "/admin/": "You haven’t changed anything in the admin yet.",
     }.items():
         shown = page(as_root, there)
