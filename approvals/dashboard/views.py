@@ -17,8 +17,9 @@ from approvals.dashboard.request_acts import acts_of
 from approvals.dashboard.several_views import is_id
 from approvals.models import ApprovalRequest
 from approvals.queries import admin_address, changes_of, concerns, visible_requests
+from approvals.reviewers import decides_anywhere
 from approvals.statuses import RequestStatus
-from cloudtrain_site.api import as_utc
+from cloudtrain_site.api import as_utc, current_user
 from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import OWN_HARDWARE, expected_cost
 from jobs.models import ProviderConfig
@@ -67,6 +68,7 @@ def _approvals(request: HttpRequest) -> dict[str, Any]:
         "is_full": len(last) == MAX_DECIDED_SHOWN,
         "is_missing": bool(linked_id) and not linked,
         "manages": bool(managed) or is_superuser(user),
+        "decides": partial(decides_anywhere, current_user(request)),
         "events": EVENTS,
         "filters": filters,
         # Called by the page alone: its part that is fetched again has no form.

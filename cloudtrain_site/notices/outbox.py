@@ -97,7 +97,7 @@ def _bounded(text: str) -> str:
 def _one_line(text: str) -> str:
     """Return a header's text: names in it were chosen by people."""
     line = " ".join(text.replace("\0", "").split())
-    return line if len(line) <= SUBJECT_LIMIT else f"{line[: SUBJECT_LIMIT - 3]}..."
+    return line if len(line) <= SUBJECT_LIMIT else f"{line[: SUBJECT_LIMIT - 1]}…"
 
 
 def _insert(notices: list[Notice]) -> None:

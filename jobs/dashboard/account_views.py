@@ -18,10 +18,11 @@ from cloudtrain_site.models import Scope
 from cloudtrain_site.people.export import download
 from jobs.dashboard.navigation import page, page_context, part
 from jobs.models import Membership
-from jobs.permissions import organizations_of
+from jobs.permissions import organizations_of, teams_of
 
 #: A key's lifetimes to choose from, in days.
 LIFETIMES = ((7, "a week"), (30, "30 days"), (90, "90 days"), (365, "a year"), (3650, "ten years"))
+
 
 #: The scopes that a new key has unless its owner chooses others.
 TICKED = (Scope.READ, Scope.SUBMIT)
@@ -32,12 +33,13 @@ def account(request: HttpRequest) -> HttpResponse:
     around = page_context(request)
     user = current_user(request)
     ways = config_in_force().sign_in
+    ticked = TICKED if any(team.takes_jobs for team in teams_of(user)) else (Scope.READ,)
     context = {
         **around,
         "memberships": Membership.objects.filter(user=user).select_related("organization").order_by("organization"),
         "keys": keys_of(user),
         "lifetimes": LIFETIMES,
-        "scopes": [(scope.value, scope.label, scope in TICKED) for scope in Scope],
+        "scopes": [(scope.value, scope.label, scope in ticked) for scope in Scope],
         "organizations": organizations_of(user).values_list("name", flat=True),
         "zone": around["time_zone"],
         "zones": time_zones(),

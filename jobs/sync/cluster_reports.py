@@ -84,7 +84,7 @@ class InstanceReport:
         if self.error:
             return "Last look failed"
         if self.problem:
-            return "Accepts no jobs"
+            return "Needs attention"
         if self.is_cluster and self.seen_at is None:
             return "Not seen yet"
         return "Not seen lately" if self.is_stale else "Ready"

@@ -108,7 +108,7 @@ def test_a_mistake_is_shown_at_its_field(browse: Browse, maria: User, complaints
 
 def test_the_switcher_leads_to_the_same_section(browse: Browse, maria: User) -> None:
     page = is_live(browse(maria, f"{SETTINGS}/limits"))
-    page.get_by_text("Other organization").press("Enter")
+    page.get_by_text("Switch organization").press("Enter")
     keep(page, "settings-switcher")
     page.get_by_role("link", name="the-second-organization").press("Enter")
     expect(page).to_have_url(

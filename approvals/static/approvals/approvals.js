@@ -82,7 +82,7 @@ approvals.addEventListener("change", ({ target }) => {
 showTicks();
 
 // A filter counts as soon as it is chosen.
-document.getElementById("filters").addEventListener("change", ({ currentTarget, target }) => {
+document.getElementById("filters")?.addEventListener("change", ({ currentTarget, target }) => {
   if (!target.matches("[name=person]")) currentTarget.requestSubmit();
 });
 

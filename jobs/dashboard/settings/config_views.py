@@ -7,10 +7,13 @@ from typing import Any, NoReturn, cast
 
 from django import forms
 from django.core.exceptions import PermissionDenied
+from django.db.models import CharField, OuterRef, Subquery
+from django.db.models.functions import Cast
 from django.http import Http404, HttpResponse
 from rest_framework import exceptions, serializers
 
 from cloudtrain_site.api import MAX_JSON_DEPTH, TOO_DEEP, is_deeper_than
+from cloudtrain_site.audit.models import AuditRecord
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs.api.submission_serializers import ConfigField, keepable
 from jobs.configs.known_keys import Finding
@@ -85,9 +88,14 @@ def _refuse_constant(name: str) -> NoReturn:
 def configs(page: SettingsPage) -> HttpResponse:
     """List the stored configs."""
     stored = page.organization.training_configs.defer("config", "dataloader_config", "sealed")
-    return page.render(
-        "settings/configs.html", {"configs": stored.select_related("updated_by"), "may_store": _may_store(page)}
+    # Who changed one without an account, an operator say, stands in the history alone.
+    changes = AuditRecord.objects.filter(
+        subject_kind=str(TrainingConfig._meta.verbose_name), subject_id=Cast(OuterRef("pk"), CharField())
     )
+    configs = stored.select_related("updated_by").annotate(
+        changer=Subquery(changes.order_by("-id").values("actor")[:1])
+    )
+    return page.render("settings/configs.html", {"configs": configs, "may_store": _may_store(page)})
 
 
 @with_editor

@@ -56,7 +56,8 @@ class Summary:
 
     @property
     def bar(self) -> Committed | None:
-        return committed_bar(self.spent, self.held, self.state.budget.amount if self.state else ZERO)
+        """Against the budget; without one there is no whole to be a part of."""
+        return committed_bar(self.spent, self.held, self.state.budget.amount) if self.state else None
 
     @property
     def a_day(self) -> Decimal | None:

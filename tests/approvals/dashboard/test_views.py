@@ -192,6 +192,10 @@ def test_filters_leave_what_they_say(hold: Hold, acme: Organization, alice: User
     page = get(bob, "/approvals?rule=gone&mine=yes")
     assert "No pending requests match these filters" in page and "/approvals/now?rule=gone&amp;mine=yes" in page
     assert get(alice, "/approvals?mine=yes").count("data-proposed") == 0
+    assert "Mine to decide" in get(bob, "/approvals")
+    page = get(alice, "/approvals")
+    assert 'id="filters"' in page and "Mine to decide" not in page
+    assert 'id="filters"' not in get(make_user("vera", acme, Role.VIEWER), "/approvals")
 
 
 class TestSeveral:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
 from cloudtrain_site.accounts.preferences import change_preferences
 from cloudtrain_site.models import ApiKey
+from jobs.models import Organization
+from jobs.roles import Role
+from tests.factories import make_user
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
@@ -55,3 +60,11 @@ def test_notices_are_chosen_in_one_place(as_alice: Client) -> None:
     assert 'href="/notices"' in page
     assert "A job of mine failed" not in page
     assert "A job of mine failed" in as_alice.get("/notices").content.decode()
+
+
+def test_a_new_key_has_ticked_scopes_that_its_owner_can_use(as_alice: Client, acme: Organization) -> None:
+    vera = Client()
+    vera.force_login(make_user("vera", acme, Role.VIEWER))
+    for browser, ticked in ((as_alice, {"read", "submit"}), (vera, {"read"})):
+        page = browser.get("/account").content.decode()
+        assert set(re.findall(r'name="(\w+)"\s+checked', page)) == ticked

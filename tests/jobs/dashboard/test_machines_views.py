@@ -65,7 +65,7 @@ class TestSite:
             "skewed": "Clock is off",
             "older": "Older code",
         }
-        assert "+9.500 s" in page and "the database’s" in page
+        assert "+9.500 s" in page and "same as the database" in page
 
 
 class TestClusters:

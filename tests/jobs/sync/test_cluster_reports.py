@@ -67,7 +67,7 @@ def test_one_that_nobody_has_looked_at_for_long(lab: ClusterProvider) -> None:
 def test_one_without_a_usable_node_takes_no_jobs(lab: ClusterProvider) -> None:
     lab.view = ClusterView("1.0", ())
     clusters.look_now("lab")
-    assert (report().state, report().problem) == ("Accepts no jobs", "Lab has no node that accepts trainings.")
+    assert (report().state, report().problem) == ("Needs attention", "Lab has no node that accepts trainings.")
 
 
 def test_one_that_is_switched_off(lab: ClusterProvider) -> None:

@@ -60,6 +60,10 @@ function showSlide() {
   const picture = series[Number(range.value)];
   if (!picture) return;
   place = { prompt, step: picture[0] };
+  const isOnly = series.length === 1;
+  range.closest("label").hidden = isOnly;
+  // The pictures below stand under their step.
+  find("slider-text").hidden = isOnly && !data.beside;
   range.setAttribute("aria-valuetext", `Step ${picture[0]}`);
   showIn("slider", picture, data.beside ? "This run, " : "");
   if (data.beside) showIn("beside", nearest(data.beside[prompt] ?? [], picture[0]), "The other run, ");

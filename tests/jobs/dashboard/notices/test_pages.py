@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from cloudtrain_site.notices.channels import Owner, add_channel
 from cloudtrain_site.notices.models import Channel, Delivery
 from cloudtrain_site.notices.outbox import Audience, store
 from cloudtrain_site.notices.sending import send_due
-from jobs.models import Membership, Organization
+from jobs.models import Job, Membership, Organization
 from jobs.roles import Role
 from tests.factories import make_user
 
@@ -133,16 +134,18 @@ def test_others_channels_are_not_there(alice: User, bob: User, ada: User, acme: 
     assert Channel.objects.count() == 2
 
 
-def test_admins_choose_an_organization_s_channels(ada: User, acme: Organization) -> None:
+def test_admins_choose_an_organization_s_channels(ada: User, acme: Organization, make_job: Callable[..., Job]) -> None:
     browser = signed_in(ada)
     answer = browser.post(SETTINGS, {"kind": "mail", "address": "a@example.org, b@example.org"}, follow=True)
     assert "a@example.org, b@example.org" in text_of(answer)
     channel = Channel.objects.get()
     assert (channel.organization_id, channel.user_id) == (acme.pk, None)
     assert AuditRecord.objects.get().organization_id == acme.pk
-    store("tide", key="k", subject="flux completed", audience=Audience(organization_id=acme.pk))
+    job = make_job(organization=acme, number=7)
+    store("tide", key="k", subject="flux completed", job_id=job.pk, audience=Audience(organization_id=acme.pk))
     assert send_due() == 2
-    assert "flux completed" in text_of(browser.get(f"{SETTINGS}/deliveries"))
+    for address in (SETTINGS, f"{SETTINGS}/deliveries"):
+        assert re.search(r"flux completed</bdi>\s*<span class=\"[a-z ]+\">#7<", text_of(browser.get(address)))
     browser.post(f"{SETTINGS}/{channel.pk}", {"act": "remove"})
     assert not Channel.objects.exists()
 
@@ -161,7 +164,7 @@ def test_the_page_of_deliveries_tells_what_became_of_each(alice: User, settings:
     tell(alice)
     send_due()
     page = text_of(signed_in(alice).get("/notices/deliveries?state=retrying"))
-    assert "tried 1 time; next try" in page
+    assert "Tried 1 time; next try" in page
     assert "The mail server failed: ConnectionRefusedError." in page
     assert "No notices in this list." in text_of(signed_in(alice).get("/notices/deliveries?state=failed"))
 

@@ -7,6 +7,8 @@ import json
 import pytest
 from django.contrib.auth.models import User
 
+from cloudtrain_site.audit.recording import record
+from cloudtrain_site.states import Actor
 from jobs.configs.secrets import unsealed_columns
 from jobs.configs.store import store_config
 from jobs.models import Organization, TrainingConfig
@@ -31,6 +33,11 @@ def address_of(config: TrainingConfig) -> str:
 def test_a_researcher_stores_changes_and_deletes_one(alice: User, acme: Organization) -> None:
     browser = browser_of(alice)
     assert "No stored configs yet." in text_of(browser.get(CONFIGS))
+    by_operator = TrainingConfig.objects.create(organization=acme, name="by-hand")
+    assert "by-hand" in text_of(browser.get(CONFIGS)) and "operator" not in text_of(browser.get(CONFIGS))
+    record("config_made", by_operator, by=Actor("operator"), organization=acme)
+    assert "operator" in text_of(browser.get(CONFIGS))
+    by_operator.delete()
     page = send(browser, f"{CONFIGS}/new", name="flux", config=JSON, dataloader_config='[{"id": "a"}]')
     assert "The config flux is stored." in text_of(page)
     stored = TrainingConfig.objects.get()

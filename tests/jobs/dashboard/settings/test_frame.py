@@ -93,7 +93,7 @@ class TestNavigation:
         assert "You aren't in an organization yet. An admin of one can invite you." in text_of(page)
 
     def test_the_switcher_keeps_the_section_where_one_may_see_it(self, maria: User) -> None:
-        assert "Other organization" not in read_page(maria, f"{ACME}/limits")
+        assert "Switch organization" not in read_page(maria, f"{ACME}/limits")
         for name, role in (("also-mine", Role.ADMIN), ("as-a-viewer", Role.VIEWER)):
             Membership.objects.create(user=maria, organization=Organization.objects.create(name=name), role=role)
         page = read_page(maria, f"{ACME}/limits")

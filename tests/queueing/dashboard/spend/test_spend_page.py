@@ -159,11 +159,11 @@ def test_the_committed_bar_says_what_is_spent_held_and_free(acme: Organization, 
     today = timezone.now().date()
     spend(today, "20", organization=acme, submitted_by=alice)
     run("30", organization=acme, submitted_by=alice)
-    assert 'aria-label="$20.00 spent, $30.00 reserved"' in read_page(alice, "/spend")
+    assert 'class="committed"' not in read_page(alice, "/spend")
     budget = month_budget("100", acme)
     page = read_page(alice, "/spend")
     assert f'<a href="/budgets/{budget.pk}">Budget of acme for' in page
-    assert 'aria-label="$20.00 spent, $30.00 reserved, $50.00 free"' in page
+    assert 'class="committed"' in page and 'aria-label="$20.00 spent, $30.00 reserved, $50.00 free"' in page
     assert "$50.00 of $100.00 committed." in page
     assert "a day uses up the budget of $100.00" in page
     Budget.objects.update(amount=Decimal(40))
