@@ -10,9 +10,10 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from approvals.decisions import MAX_NOTES_CHARS
-from approvals.models import ApprovalRequest, ApprovalRule, RequestStatus, Requirement
+from approvals.models import ApprovalRequest, ApprovalRule, Requirement
 from approvals.queries import changes_of
 from approvals.reviewers import who_decides
+from approvals.statuses import RequestStatus
 from cloudtrain_site.wording.values import price
 from jobs.configs.reading import read_config
 from jobs.costs.estimates import step_range
