@@ -60,7 +60,11 @@ SHOWN: Mapping[str, Show] = {"provider": label_of}
 
 def provider_choice(taken: Iterable[str]) -> forms.ChoiceField:
     """Return the field of a provider that has no row yet."""
-    return forms.ChoiceField(choices=[(name, label_of(name)) for name in names() if name not in set(taken)])
+    has_one = set(taken)
+    choices = [(name, label_of(name)) for name in names() if name not in has_one]
+    return forms.ChoiceField(
+        choices=choices, help_text="" if choices else "Every provider has one already: change that."
+    )
 
 
 class FoldedSearch(PlainPages[M], Generic[M]):

@@ -122,7 +122,8 @@ class SchedulesAdmin(OfDjangoQ, ScheduleAdmin):  # type: ignore[misc]
         """Add when its last task started, or its loop: old tasks are removed."""
         task = Task.objects.filter(id=OuterRef("task")).values("started")
         loop = Loop.objects.filter(name=OuterRef("name")).values("last_started_at")
-        return super().get_queryset(request).annotate(began=Coalesce(Subquery(task), Subquery(loop)))
+        schedules = super().get_queryset(request).annotate(began=Coalesce(Subquery(task), Subquery(loop)))
+        return cast(QuerySet[Schedule], schedules)
 
     @admin.display(description="last run")
     def last_run(self, schedule: Any) -> SafeString | str:

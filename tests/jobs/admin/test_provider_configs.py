@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from jobs.models import ProviderConfig
+from jobs.providers import names
 from tests.accounts import Accounts
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
@@ -93,3 +94,5 @@ def test_a_page_names_the_provider_and_a_new_config_is_of_another(as_root: Clien
     shown = as_root.get("/admin/jobs/providerconfig/replicate/change/").content.decode()
     assert "&rsaquo; Replicate" in shown and "Webhook URL" in shown and '{"h100": 0.0012' in shown
     assert 'value="replicate"' not in as_root.get("/admin/jobs/providerconfig/add/").content.decode()
+    ProviderConfig.objects.bulk_create([ProviderConfig(name=name) for name in names()], ignore_conflicts=True)
+    assert "Every provider has one already" in as_root.get("/admin/jobs/providerconfig/add/").content.decode()
