@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from cloudtrain_site.wording.values import duration, isolated, money, price
+from cloudtrain_site.wording.values import duration, isolated, price
 from jobs.admin_base import SHOWN, OfJobAdmin, ProviderFilter
 from jobs.models import LedgerEntry
 
@@ -38,7 +38,7 @@ class LedgerEntryAdmin(OfJobAdmin[LedgerEntry]):
 
     why_nothing = "What a job reserves, spends or gives back stands here."
     list_display = (
-        *("titled", "at", "organization", "user", "provider", "hardware", "named"),
+        *("kind", "amount", "at", "organization", "user", "provider", "hardware", "named"),
         *("by", "reason"),
     )
     list_filter = ("kind", DayFilter, ProviderFilter, "organization")
@@ -60,10 +60,6 @@ class LedgerEntryAdmin(OfJobAdmin[LedgerEntry]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[LedgerEntry]:
         return super().get_queryset(request).defer("job__config", "job__dataloader_config")
-
-    @admin.display(description="entry")
-    def titled(self, entry: LedgerEntry) -> str:
-        return f"{entry.get_kind_display()} of {money(entry.amount)}"
 
     @admin.display(description="job")
     def named(self, entry: LedgerEntry) -> str:

@@ -41,7 +41,7 @@ def test_the_ledger_shows_amounts_days_and_names(as_root: Client, make_job: Make
         job=job, sequence=1, kind=EntryKind.SETTLE, amount=Decimal("2.390000"), at=NIGHT, day=NIGHT.date(),
         provider="local", seconds=3600, per_second=Decimal("0.0015000000"), source="price", organization=acme,
     )  # fmt: skip
-    assert "Settle of $2.39 30 Nov 2026, 23:59 UTC acme" in read(as_root, "jobs/ledgerentry/")
+    assert "Settle $2.39 30 Nov 2026, 23:59 UTC acme" in read(as_root, "jobs/ledgerentry/")
     page = read(as_root, f"jobs/ledgerentry/{entry.pk}/change/")
     assert "Settle of $2.39 for portrait #12" in page and "This machine" in page
     for shown in ("Day: 30 Nov 2026", "Time: 1 h", "Price: $0.0015 a second"):

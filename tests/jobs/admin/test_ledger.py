@@ -19,7 +19,7 @@ LIST = "/admin/jobs/ledgerentry/"
 
 def shown(user: User, query: str = "") -> int:
     """Return how many entries the list has."""
-    return read_page(user, LIST + query).count('class="field-titled"')
+    return read_page(user, LIST + query).count('class="field-amount')
 
 
 def test_entries_are_found_by_job_kind_day_and_provider(acme: Organization, alice: User, root: User) -> None:
