@@ -59,6 +59,7 @@ def _approvals(request: HttpRequest) -> dict[str, Any]:
     last = list(decided.values_list("pk", flat=True)[:MAX_DECIDED_SHOWN])
     last_decided = requests.filter(pk__in=last).order_by("-reviewed_at", "-pk").defer("job__config", "terms")
     managed = {team.id for team in teams if team.role in MANAGERS}
+    manages = bool(managed) or is_superuser(user)
     items = _pending_items(shown, user, managed)
     return {
         "pending": items,
@@ -67,8 +68,8 @@ def _approvals(request: HttpRequest) -> dict[str, Any]:
         "decided": [_decided_item(item) for item in _include_linked(linked, last_decided, is_pending=False)],
         "is_full": len(last) == MAX_DECIDED_SHOWN,
         "is_missing": bool(linked_id) and not linked,
-        "manages": bool(managed) or is_superuser(user),
-        "decides": partial(decides_anywhere, current_user(request)),
+        "manages": manages,
+        "decides": manages or partial(decides_anywhere, current_user(request)),
         "events": EVENTS,
         "filters": filters,
         # Called by the page alone: its part that is fetched again has no form.

@@ -40,7 +40,8 @@ def test_the_page_of_the_queue_leaves_the_end_to_the_readers_clock(
 ) -> None:
     client.force_login(alice)
     shown = with_single_blanks(client.get("/queue").content.decode())
-    assert f'<span class="line-label">expires </span><time datetime="{request_.expires_at.isoformat()}">' in shown
+    end = f'<time data-until datetime="{request_.expires_at.isoformat()}">'
+    assert f'<span class="line-label">expires </span>{end}' in shown
     assert shown.count(". Nobody can decide") == 1
 
 

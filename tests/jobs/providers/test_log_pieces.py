@@ -45,5 +45,5 @@ def test_a_piece_with_what_comes_next_tells_the_progress_and_an_older_one_does_n
     job, progress = running(make_job), Progress(percent=50.0)
     later = Snapshot("ct-1", JobStatus.RUNNING, log="", log_start=7, progress=progress)
     older = Snapshot("ct-1", JobStatus.RUNNING, log="step", log_start=0, progress=progress)
-    assert snapshot_fields.progress_fields(job, later) == {"progress": 50.0}
+    assert snapshot_fields.progress_fields(job, later) == {"progress": 50.0, "step": None}
     assert snapshot_fields.progress_fields(job, older) == {}
