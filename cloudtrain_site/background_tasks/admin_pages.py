@@ -156,8 +156,9 @@ class QueuedAdmin(OfDjangoQ, QueueAdmin):  # type: ignore[misc]
     show_full_result_count = False
 
 
-admin.site.unregister([Success, Failure, Schedule, OrmQ])
-admin.site.register(Schedule, SchedulesAdmin)
-admin.site.register(Success, SuccessAdmin)
-admin.site.register(Failure, FailureAdmin)
-admin.site.register(OrmQ, QueuedAdmin)
+_PAGES = {Schedule: SchedulesAdmin, Success: SuccessAdmin, Failure: FailureAdmin, OrmQ: QueuedAdmin}
+for model, pages in _PAGES.items():
+    # With Redis as the broker the library has no page of queued tasks.
+    if admin.site.is_registered(model):
+        admin.site.unregister(model)
+        admin.site.register(model, pages)
