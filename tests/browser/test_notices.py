@@ -89,7 +89,7 @@ def test_a_webhook_is_added_tried_and_removed(
     deliver()
     assert len(webhook_receiver.requests) == 1
     page.reload()
-    expect(page.get_by_role("table", name="Deliveries")).to_contain_text("sent")
+    expect(page.get_by_role("table", name="Deliveries")).to_contain_text("Sent")
     channel.get_by_label("A job of mine completed").uncheck()
     channel.get_by_role("button", name="Save").click()
     expect(channel.get_by_label("A job of mine completed")).not_to_be_checked()
