@@ -62,6 +62,7 @@ def test_the_page_shows_all_that_a_decision_needs(
     make_job(status="failed", config_name="the-unpriced-one", cost_doubt="there is no price for cpu.")
     newer = held_by(submission_request, config={"max_train_steps": 5000, "learning_rate": 1e-4})
     shown = page(browser_of(bob), f"{LIST}{newer.pk}/change/")
+    assert f"Approval requests</a> › {newer.job} by alice" in shown.replace("&rsaquo;", "›")
     for text in (
         "max_train_steps: <del>10</del> → <ins>5000</ins>",
         "the-one-before: Failed, $2.50",
