@@ -11,7 +11,7 @@ from django.contrib.admin import AdminSite
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from cloudtrain_site.accounts.pages import framed
@@ -184,6 +184,18 @@ class SuperuserAdmin(FoldedSearch[M], Generic[M]):
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return is_superuser(request.user)
+
+
+class OfProviderAdmin(SuperuserAdmin[M], Generic[M]):
+    """A model whose key is a provider's name."""
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show it under the provider's title."""
+        return super().change_view(
+            request, object_id, form_url, {"subtitle": label_of(object_id), **(extra_context or {})}
+        )
 
 
 class CloudtrainAdminSite(AdminSite):

@@ -18,8 +18,7 @@ from cloudtrain_site.database.beginnings import beginning
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.admin.pages import report
-from jobs.admin_base import OfJobAdmin, ProviderFilter, SuperuserAdmin, provider_choice
-from jobs.providers import label_of
+from jobs.admin_base import OfJobAdmin, OfProviderAdmin, ProviderFilter, SuperuserAdmin, provider_choice
 from jobs.sync.waiting import reasons_at_providers
 from queueing import claims, operations, passes
 from queueing.budgets import admin as budget_admin  # noqa: F401 - register what they are about
@@ -239,7 +238,7 @@ class QueueStateAdmin(SuperuserAdmin[QueueState]):
 
 
 @admin.register(ProviderLimit)
-class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
+class ProviderLimitAdmin(OfProviderAdmin[ProviderLimit]):
     why_nothing = (
         "No provider has a limit of its own. Add one to run fewer jobs there at once, or to start no new jobs there."
     )
@@ -275,14 +274,6 @@ class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
     def get_readonly_fields(self, request: HttpRequest, obj: ProviderLimit | None = None) -> tuple[str, ...]:
         """Make the provider, which is the key, read-only in a stored row."""
         return tuple(super().get_readonly_fields(request, obj)) if obj else ()
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Show it under the provider's title."""
-        return super().change_view(
-            request, object_id, form_url, {"subtitle": label_of(object_id), **(extra_context or {})}
-        )
 
     def save_model(self, request: HttpRequest, obj: ProviderLimit, form: Any, change: bool) -> None:
         """Save by the verb. A limit that it refuses becomes a message, and nothing is changed."""

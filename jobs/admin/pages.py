@@ -12,7 +12,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db.models import Prefetch, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
 from django.utils.timesince import timesince
@@ -29,7 +29,14 @@ from cloudtrain_site.wording.values import isolated, money
 from jobs import lifecycle
 from jobs.admin.deactivation import DeactivatesOrganizations, DeactivatesUsers
 from jobs.admin.recorded import MembershipInline, RecordedUserAdmin, RecordsEdits, store_members
-from jobs.admin_base import OfJobAdmin, PlainNamesAdmin, ProviderFilter, SuperuserAdmin, provider_choice
+from jobs.admin_base import (
+    OfJobAdmin,
+    OfProviderAdmin,
+    PlainNamesAdmin,
+    ProviderFilter,
+    SuperuserAdmin,
+    provider_choice,
+)
 from jobs.configs.store import MaskedError, columns_for
 from jobs.datasets import admin as upload_admin  # noqa: F401 - register what they are about
 from jobs.limits import at_a_limit, with_counts
@@ -279,7 +286,7 @@ class TrainingConfigAdmin(RecordsEdits[TrainingConfig], SuperuserAdmin[TrainingC
 
 
 @admin.register(ProviderConfig)
-class ProviderConfigAdmin(RecordsEdits[ProviderConfig], SuperuserAdmin[ProviderConfig]):
+class ProviderConfigAdmin(RecordsEdits[ProviderConfig], OfProviderAdmin[ProviderConfig]):
     why_nothing = "Add one to set the prices, the default hardware and the webhook of a provider."
     list_display = ("name", "enabled", "webhook_url", "default_hardware", "updated_at")
     labels: ClassVar = {"webhook_url": "webhook URL"}
@@ -299,14 +306,6 @@ class ProviderConfigAdmin(RecordsEdits[ProviderConfig], SuperuserAdmin[ProviderC
     def get_readonly_fields(self, request: HttpRequest, obj: ProviderConfig | None = None) -> tuple[str, ...]:
         """Make the name, which is the key, read-only in a stored row."""
         return tuple(super().get_readonly_fields(request, obj)) if obj else ()
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Show it under the provider's title."""
-        return super().change_view(
-            request, object_id, form_url, {"subtitle": label_of(object_id), **(extra_context or {})}
-        )
 
 
 DEFAULT_LIFETIME_DAYS = 365

@@ -24,7 +24,7 @@ MIN_PERCENT = 1.0
 MAX_RETRIES = 5
 #: The steps to which the time left is rounded.
 ROUNDING_SECONDS = (600, 60, 10)
-#: So long after its probable end a job is past its estimate: its next report may be half a minute away.
+#: A job is past its estimate this long after its probable end. Its next report may be half a minute away.
 LATE_SECONDS = 60
 NOTHING_SPENT = "$0.00"
 
