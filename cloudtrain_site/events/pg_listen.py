@@ -16,11 +16,15 @@ FAILURES = (psycopg.Error, OSError)
 
 async def notices() -> AsyncIterator[None]:
     """Once as soon as they are heard, since what was stored before that was told to nobody; then with each one."""
-    async with await psycopg.AsyncConnection.connect(**conninfo(), autocommit=True) as link:
+    link = await psycopg.AsyncConnection.connect(**conninfo(), autocommit=True)
+    try:
         await link.execute(f"LISTEN {NOTIFY_CHANNEL}")
         yield
         async for _ in link.notifies():
             yield
+    finally:
+        # Not `async with`: that rolls back first, and a loop that ends cancels it there, with the connection open.
+        await link.close()
 
 
 def conninfo() -> dict[str, Any]:
