@@ -13,6 +13,7 @@ from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from rest_framework import exceptions
 
 from cloudtrain_site.api import current_user
 from cloudtrain_site.errors import Conflict
@@ -87,7 +88,7 @@ class DeactivatesAdmin(admin.ModelAdmin[M], Generic[M]):
         for row in rows:
             try:
                 self.deactivate(request, row)
-            except Conflict as problem:
+            except (Conflict, exceptions.PermissionDenied) as problem:
                 messages.error(request, str(problem.detail))
             else:
                 self.log_change(request, row, self.instead)
@@ -98,7 +99,7 @@ class DeactivatesUsers(DeactivatesAdmin[User]):
     instead = "Deactivate"
     instead_means = (
         "The user can't sign in any more, and open pages stop at once. Jobs, history and costs stay; running jobs "
-        "continue. This can be undone, but API keys are revoked for good."
+        "continue. This can be undone, but API keys and sessions end for good."
     )
 
     def objections(self, rows: Iterable[User]) -> list[str]:

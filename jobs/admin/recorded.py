@@ -14,6 +14,7 @@ from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
+from rest_framework import exceptions
 
 from cloudtrain_site.api import current_user
 from cloudtrain_site.audit.recording import differences, record
@@ -22,7 +23,7 @@ from cloudtrain_site.errors import Conflict
 from jobs.admin_base import PlainNamesAdmin
 from jobs.models import Membership, Organization, ServiceAccount
 from jobs.organizations.members import add_member, change_role, remove_member
-from jobs.organizations.people import check_superuser_stays
+from jobs.organizations.people import RIGHTS, check_rights, set_rights
 from jobs.roles import Role
 
 M = TypeVar("M", bound=Model)
@@ -33,17 +34,19 @@ class RecordsEdits(admin.ModelAdmin[M], Generic[M]):
 
     #: Fields of which the record says that they changed, and not how.
     unrecorded: ClassVar[frozenset[str]] = frozenset()
+    #: Fields that verbs change, which record it.
+    by_verbs: ClassVar[frozenset[str]] = frozenset()
 
     def save_model(self, request: HttpRequest, obj: M, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        fields = [name for name in form.changed_data if not name.startswith(("password", "usable_password"))]
+        by_others = ("password", "usable_password", *self.by_verbs)
+        fields = [name for name in form.changed_data if not name.startswith(by_others)]
         before = {name: self._value(name, form.initial.get(name), "former") for name in fields}
         after = {name: self._value(name, form.cleaned_data.get(name), "new") for name in fields}
-        if change:
-            before, after = differences(before, after)
-            self._record(request, obj, "changed", before, after)
-        else:
+        if not change:
             self._record(request, obj, "made", None, after)
+        elif fields:
+            self._record(request, obj, "changed", *differences(before, after))
 
     def delete_model(self, request: HttpRequest, obj: M) -> None:
         self._record(request, obj, "removed")
@@ -81,27 +84,34 @@ class RecordsEdits(admin.ModelAdmin[M], Generic[M]):
 
 
 class UserForm(UserChangeForm[User]):
-    """Django's form of a user, which keeps the last superuser one."""
+    """Django's form of a user, whose rights the verbs change."""
+
+    #: Who changes it.
+    by: ClassVar[User]
 
     class Meta(UserChangeForm.Meta):
         help_texts: ClassVar = {
-            "is_staff": "May open this admin. Leads and admins of an organization may open it without this."
+            "is_active": "Without it the user can't sign in, and sessions and API keys end for good. Jobs stay.",
+            "is_staff": "May open this admin. Leads and admins of an organization may open it without this.",
         }
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        if not (cleaned.get("is_superuser", True) and cleaned.get("is_active", True)):
-            try:
-                check_superuser_stays([self.instance.pk])
-            except Conflict as problem:
-                raise ValidationError(str(problem.detail)) from None
+        try:
+            check_rights(self.instance, self.changed_rights(), by=self.by)
+        except (Conflict, exceptions.PermissionDenied) as problem:
+            raise ValidationError(str(problem.detail)) from None
         return cleaned
+
+    def changed_rights(self) -> dict[str, bool]:
+        return {name: self.cleaned_data[name] for name in RIGHTS if name in self.changed_data}
 
 
 class RecordedUserAdmin(RecordsEdits[User], PlainNamesAdmin[User], UserAdmin):  # type: ignore[type-arg]
     """Django's own pages of users; a service account has neither a password nor rights of its own there."""
 
     form = UserForm
+    by_verbs = frozenset(RIGHTS)
     service_account_fieldsets: ClassVar = (
         (
             None,
@@ -123,8 +133,16 @@ class RecordedUserAdmin(RecordsEdits[User], PlainNamesAdmin[User], UserAdmin):  
     def get_form(self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any) -> Any:
         """Return the form; a name that is only shown has no hint for typing it."""
         if obj is not None and hasattr(obj, "service_account"):
-            kwargs["help_texts"] = {"username": ""}
-        return super().get_form(request, obj, change=change, **kwargs)
+            kwargs["help_texts"] = {"username": "", "is_active": "Without it the account's API keys end, for good."}
+        form = super().get_form(request, obj, change=change, **kwargs)
+        form.by = current_user(request)
+        return form
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """Save it after the verbs, which end a deactivated user's keys and sessions."""
+        if change:
+            set_rights(obj, form.changed_rights(), by=current_user(request))
+        super().save_model(request, obj, form, change)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Return them with a name that no person can have: the form's validator would refuse it untouched."""

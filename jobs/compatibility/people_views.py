@@ -16,14 +16,13 @@ from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import MAX_OFFSET, StrictSerializer, as_utc, checked, current_user, raises, takes
 from cloudtrain_site.compatibility.elsewhere import CompatibleView, NotHereError
 from cloudtrain_site.conf.places import COMMAND
-from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
 from jobs.models import Membership, Organization
 from jobs.organizations.authority import check_runs_site
 from jobs.organizations.members import change_role
-from jobs.organizations.people import deactivate_user, end_superuser, make_superuser, reactivate_user
+from jobs.organizations.people import deactivate_user, reactivate_user, set_rights
 from jobs.permissions import AnyUser, is_superuser, organizations_of
 from jobs.roles import RANK, Role
 
@@ -105,11 +104,8 @@ class Person(CompatibleView):
         body = checked(PersonBody, request.data)
         if body.keys() - {"is_active", "is_admin"}:
             raise NotHereError(OWN_ACCOUNT)
-        with unit_of_work():
-            if "is_active" in body:
-                (reactivate_user if body["is_active"] else deactivate_user)(person, by=by)
-            if "is_admin" in body:
-                (make_superuser if body["is_admin"] else end_superuser)(person, by=by)
+        rights = {"is_active": body.get("is_active"), "is_superuser": body.get("is_admin")}
+        set_rights(person, {name: value for name, value in rights.items() if value is not None}, by=by)
         return Response(detailed(person, request.user))
 
     @extend_schema(exclude=True)

@@ -5,13 +5,15 @@ One active superuser always stays. Nobody acts as somebody else.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from rest_framework.exceptions import PermissionDenied
 
 from cloudtrain_site.accounts.api_keys import organization_of_key, revoke_all_keys
+from cloudtrain_site.accounts.sessions import end_other_sessions
 from cloudtrain_site.audit.recording import record
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
@@ -23,7 +25,7 @@ LAST_SUPERUSER = "is the last superuser. Make somebody else a superuser first."
 
 
 def deactivate_user(user: User, *, by: By) -> bool:
-    """End the user's access, and their API keys for good. False: it had ended.
+    """End the user's access, and their API keys and sessions for good. False: it had ended.
 
     A submission that is being stored comes first, or is refused (`permissions.lock_submitter`). Raises Conflict for
     one's own account and for the last superuser, and PermissionDenied when `by` was deactivated meanwhile: of two who
@@ -47,6 +49,25 @@ def make_superuser(user: User, *, by: By) -> bool:
 def end_superuser(user: User, *, by: By) -> bool:
     """Take a superuser's rights; memberships stay. False: they have none. Raises Conflict for the last one."""
     return _change(user, "is_superuser", False, by=by, action="superuser_ended")
+
+
+#: The verbs that give a right and end it. In this order: nobody becomes a superuser who is deactivated.
+RIGHTS = {"is_active": (reactivate_user, deactivate_user), "is_superuser": (make_superuser, end_superuser)}
+
+
+def set_rights(user: User, rights: Mapping[str, bool], *, by: By) -> None:
+    """Change which of `RIGHTS` a user has, or none of them. Raises Conflict and PermissionDenied as the verbs do."""
+    with unit_of_work():
+        for name, (give, end) in RIGHTS.items():
+            if name in rights:
+                (give if rights[name] else end)(user, by=by)
+
+
+def check_rights(user: User, rights: Mapping[str, bool], *, by: By) -> None:
+    """Raise what `set_rights` would raise. Changes nothing."""
+    with unit_of_work(), transaction.atomic():
+        set_rights(User(pk=user.pk), rights, by=by)
+        transaction.set_rollback(True)
 
 
 def delete_user(user: User, *, by: By) -> None:
@@ -78,6 +99,7 @@ def _change(user: User, field: str, value: bool, *, by: By, action: str) -> bool
             check_superuser_stays([current.pk], people.values())
         if field == "is_active" and not value:
             revoke_all_keys(current, by=actor_of(by))
+            end_other_sessions(current, None)
         setattr(current, field, value)
         if field == "is_superuser":
             current.is_staff = value

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
 from cloudtrain_site.audit.models import AuditRecord
+from cloudtrain_site.models import ApiKey
 from jobs.models import Membership, Organization, ProviderConfig, TrainingConfig
 from jobs.organizations.service_accounts import make_service_account
 from jobs.roles import Role
@@ -44,11 +45,11 @@ def test_a_user_is_made_changed_and_given_a_password(as_root: Client, alice: Use
     assert as_root.post(f"{USERS}add/", new).status_code == 302
     assert (last().action, last().subject, last().after) == ("user_made", "new", {"username": "new"})
     group = Group.objects.create(name="reviewers")
-    changed = user_form(alice, is_superuser="on", groups=[group.pk])
+    changed = user_form(alice, first_name="Al", groups=[group.pk])
     assert as_root.post(f"{USERS}{alice.pk}/change/", changed).status_code == 302
     assert (last().actor, last().subject, last().source) == ("root", "alice", "admin")
-    assert last().before == {"is_superuser": False, "groups": []}
-    assert last().after == {"is_superuser": True, "groups": ["reviewers"]}
+    assert last().before == {"first_name": "", "groups": []}
+    assert last().after == {"first_name": "Al", "groups": ["reviewers"]}
     answer = as_root.post(f"{USERS}{alice.pk}/password/", {**new, "set-password": ""})
     assert (answer.status_code, last().action, last().subject) == (302, "password_set", "alice")
     assert password not in str(list(AuditRecord.objects.values()))
@@ -70,21 +71,57 @@ def test_a_service_account_is_deactivated_under_its_own_name(
     assert as_root.post(f"{page}change/", {"is_superuser": "on"}).status_code == 302
     user.refresh_from_db()
     assert (user.username, user.is_active, user.is_superuser) == ("acme:nightly", False, False)
-    assert (last().subject, last().after) == ("acme:nightly", {"is_active": False})
+    assert (last().action, last().subject, last().after) == ("user_deactivated", "acme:nightly", {"is_active": False})
+    refused = as_root.post(f"{page}change/", {"is_active": "on"})
+    assert refused.context["adminform"].form.non_field_errors() == ["acme:nightly is a service account."]
     assert as_root.post(f"{page}password/", {"usable_password": "true"}).status_code == 403
     refused = as_root.post(f"{USERS}{alice.pk}/change/", user_form(alice, username="acme:alice"))
     assert list(refused.context["adminform"].form.errors) == ["username"]
 
 
-@pytest.mark.parametrize("flag", ["is_superuser", "is_active"])
-def test_the_last_superuser_stays_one(as_root: Client, root: User, alice: User, flag: str) -> None:
-    answer = as_root.post(f"{USERS}{root.pk}/change/", user_form(root, **{flag: None}))
-    assert answer.status_code == 200
-    assert "root is the last superuser" in answer.content.decode()
-    root.refresh_from_db()
-    assert root.is_superuser and root.is_active
-    assert as_root.post(f"{USERS}{alice.pk}/change/", user_form(alice, is_active=None)).status_code == 302
-    assert not AuditRecord.objects.filter(subject="root").exists()
+def form_errors(client: Client, user: User, **fields: Any) -> list[str]:
+    answer = client.post(f"{USERS}{user.pk}/change/", user_form(user, **fields))
+    return [] if answer.status_code == 302 else answer.context["adminform"].form.non_field_errors()
+
+
+def test_a_user_is_deactivated_and_reactivated_as_by_the_action(as_root: Client, alice: User) -> None:
+    key = str(ApiKey.objects.create(user=alice)[1])
+    hers = Client()
+    hers.force_login(alice)
+    assert hers.get("/").status_code == 200
+    assert form_errors(as_root, alice, is_active=None) == []
+    assert hers.get("/").status_code == 302
+    actions = AuditRecord.objects.order_by("id").values_list("action", "actor", "source")
+    assert list(actions) == [("key_revoked", "root", "admin"), ("user_deactivated", "root", "admin")]
+    alice.refresh_from_db()
+    assert form_errors(as_root, alice, is_active="on", is_superuser="on") == []
+    assert list(actions.all()[2:]) == [("user_reactivated", "root", "admin"), ("superuser_made", "root", "admin")]
+    alice.refresh_from_db()
+    assert alice.is_active and alice.is_superuser
+    assert Client().get("/api/cloud/jobs", headers={"X-API-Key": key}).status_code == 401
+    assert hers.get("/").status_code == 302
+    assert form_errors(as_root, alice) == [] and actions.all().count() == 4
+
+
+def test_a_form_that_is_refused_changes_no_right(as_root: Client, root: User, alice: User) -> None:
+    ApiKey.objects.create(user=alice)
+    assert form_errors(as_root, root, is_superuser=None) == [
+        "root is the last superuser. Make somebody else a superuser first."
+    ]
+    assert form_errors(as_root, root, is_active=None) == ["You can't deactivate yourself."]
+    assert form_errors(as_root, alice, is_active=None, is_superuser="on") == ["alice is deactivated."]
+    as_root.post(f"{USERS}{alice.pk}/change/", user_form(alice, is_active=None, username="root"))
+    hers = Client()
+    User.objects.filter(pk=alice.pk).update(is_staff=True)
+    alice.user_permissions.set(Permission.objects.filter(content_type__model="user"))
+    hers.force_login(alice)
+    assert form_errors(hers, alice, is_superuser="on") == ["Only superusers can do this."]
+    assert form_errors(hers, root, is_active=None) == ["Only superusers can do this."]
+    hers.post(f"{USERS}{root.pk}/delete/", {"deactivate": "1"})
+    for user in (root, alice):
+        user.refresh_from_db()
+    assert (root.is_superuser, root.is_active, alice.is_superuser, alice.is_active) == (True, True, False, True)
+    assert ApiKey.objects.exists() and not AuditRecord.objects.exists()
 
 
 def members_form(organization: Organization, *rows: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 from rest_framework.exceptions import PermissionDenied
 
 from cloudtrain_site.audit.models import AuditRecord
@@ -55,12 +56,16 @@ class TestUsers:
         alice.refresh_from_db()
         assert alice.email == "new@example.org"
 
-    def test_whose_keys_end_with_it(self, alice: User, bob: User, root: User) -> None:
-        for owner in (alice, bob):
+    def test_whose_keys_and_sessions_end_with_it(self, alice: User, bob: User, root: User) -> None:
+        browsers = [Client(), Client()]
+        for owner, browser in zip((alice, bob), browsers, strict=True):
             ApiKey.objects.create(user=owner)
+            browser.force_login(owner)
+            browser.get("/api/cloud/jobs")
         deactivate_user(alice, by=root)
         reactivate_user(alice, by=root)
         assert [key.user for key in ApiKey.objects.all()] == [bob]
+        assert [browser.get("/api/cloud/jobs").status_code for browser in browsers] == [401, 200]
 
 
 class TestSuperusers:
