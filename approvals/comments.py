@@ -16,7 +16,7 @@ from cloudtrain_site.database.beginnings import beginning
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor, Change
 from jobs.models import JobEvent, record_in_history
-from jobs.permissions import AnyUser
+from jobs.permissions import AnyUser, teams_of
 
 #: The subject of their lines in the history.
 SUBJECT = "comment"
@@ -37,7 +37,7 @@ def comment(request: ApprovalRequest, text: str, *, user: User, source: str) -> 
 
 
 def may_comment(user: AnyUser, request: ApprovalRequest) -> bool:
-    return ApprovalRequest.objects.filter(concerns(user), pk=request.pk).exists()
+    return ApprovalRequest.objects.filter(concerns(user, teams_of(user)), pk=request.pk).exists()
 
 
 def comments_of(requests: Sequence[ApprovalRequest]) -> Mapping[int, list[JobEvent]]:

@@ -46,16 +46,16 @@ def find_request(user: AnyUser, request_id: int) -> ApprovalRequest:
     return request
 
 
-def managed_or_reviewed_by(user: AnyUser) -> Q:
-    """Return the condition for requests of organizations that `user` manages, or that `user` reviews."""
+def managed_or_reviewed_by(user: AnyUser, teams: Sequence[Team]) -> Q:
+    """Return the condition for requests of organizations that `user`, who is in `teams`, manages, or reviews."""
     if is_superuser(user):
         return Q()
-    return Q(organization__in=organizations_of(user, MANAGERS)) | reviewed_by(user)
+    return Q(organization__in=organizations_of(user, MANAGERS)) | reviewed_by(user, teams)
 
 
-def concerns(user: AnyUser) -> Q:
-    """Return the condition for requests that `user` made, manages or reviews."""
-    condition = managed_or_reviewed_by(user)
+def concerns(user: AnyUser, teams: Sequence[Team]) -> Q:
+    """Return the condition for requests that `user`, who is in `teams`, made, manages or reviews."""
+    condition = managed_or_reviewed_by(user, teams)
     # A superuser's is empty: it lets every request through.
     return condition | Q(requested_by=user.pk) if condition else condition
 

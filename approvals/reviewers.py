@@ -217,7 +217,7 @@ def decidable_by(user: AnyUser, teams: Sequence[Team]) -> Q:
     """Return the condition for requests that `user`, who is in `teams`, may approve. Superusers may approve all."""
     if is_superuser(user):
         return Q()
-    waiting = _reviewed_as(user, ((team.id, team.role) for team in teams), Requirement.objects.filter(WAITING))
+    waiting = _reviewed_as(user, teams, Requirement.objects.filter(WAITING))
     strict = Requirement.objects.filter(STRICT, request=OuterRef("pk"))
     return waiting & (~Q(requested_by=user.pk) | ~Q(Exists(strict)))
 
@@ -240,18 +240,16 @@ def may_bypass(user: AnyUser, request: ApprovalRequest) -> bool:
     return any(item.approvals_missing > standing.reviews(request, item) for item in request.requirements.all())
 
 
-def reviewed_by(user: AnyUser) -> Q:
-    """Return the condition for requests that `user` reviews, their own among them."""
-    roles = memberships_of(user).values_list("organization_id", "role")
-    return _reviewed_as(user, roles, Requirement.objects.all())
+def reviewed_by(user: AnyUser, teams: Sequence[Team]) -> Q:
+    """Return the condition for requests that `user`, who is in `teams`, reviews, their own among them."""
+    return _reviewed_as(user, teams, Requirement.objects.all())
 
 
-def _reviewed_as(user: AnyUser, roles: Iterable[tuple[int, str]], requirements: QuerySet[Requirement]) -> Q:
-    """Return the condition for a user with these roles, as pairs of organization id and role."""
+def _reviewed_as(user: AnyUser, teams: Sequence[Team], requirements: QuerySet[Requirement]) -> Q:
     condition, groups = Q(pk__in=[]), Group.objects.filter(user=user.pk or 0)
     organizations: dict[str, list[int]] = defaultdict(list)
-    for organization_id, role in roles:
-        organizations[role].append(organization_id)
+    for team in teams:
+        organizations[team.role].append(team.id)
     for role, theirs in organizations.items():
         lower = [other for other in Role.values if RANK[Role(other)] <= RANK[Role(role)]]
         reviewed = requirements.order_by().filter(

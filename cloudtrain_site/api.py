@@ -32,6 +32,7 @@ MAX_UNKNOWN = 20
 TOO_DEEP = "The JSON is nested too deeply."
 
 View = TypeVar("View", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class BoundedJSONParser(JSONParser):
@@ -73,6 +74,14 @@ def current_user(request: HttpRequest | Request) -> User:
     if not isinstance(user, User):
         raise exceptions.NotAuthenticated
     return user
+
+
+def remembered(request: HttpRequest, name: str, answer: Callable[[], T]) -> T:
+    """Return `answer()`, called once a request. The admin's sidebar alone asks a dozen times who somebody is."""
+    kept: dict[str, T] = request.__dict__.setdefault("_remembered", {})
+    if name not in kept:
+        kept[name] = answer()
+    return kept[name]
 
 
 class StrictSerializer(serializers.Serializer[Any]):

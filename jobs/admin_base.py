@@ -21,7 +21,7 @@ from cloudtrain_site.wording.admin_pages import NOTHING, PlainPages, Show
 from cloudtrain_site.wording.values import isolated
 from jobs.finding.search import about_jobs, matching
 from jobs.models import Job
-from jobs.permissions import is_superuser, manages_anything, organizations_of
+from jobs.permissions import is_superuser, organizations_of, own_teams
 from jobs.providers import label_of, names
 from jobs.roles import MANAGERS
 from jobs.validators import plain_name
@@ -30,8 +30,8 @@ M = TypeVar("M", bound=Model)
 
 
 def manages(request: HttpRequest) -> bool:
-    """Whether the user is a lead or an admin of any organization. Remembered: the sidebar alone asks a dozen times."""
-    return remembered(request, f"manages:{request.user.pk}", lambda: manages_anything(request.user))
+    """Whether the user is a lead or an admin of any organization."""
+    return any(team.role in MANAGERS for team in own_teams(request))
 
 
 class OwnOrganizationsFilter(admin.RelatedFieldListFilter):
@@ -226,14 +226,3 @@ class CloudtrainAdminSite(AdminSite):
     def has_permission(self, request: HttpRequest) -> bool:
         user = request.user
         return user.is_active and (user.is_staff or manages(request))
-
-
-T = TypeVar("T")
-
-
-def remembered(request: HttpRequest, name: str, answer: Callable[[], T]) -> T:
-    """Return `answer()`, called once a request. The sidebar alone asks every model four times for its permissions."""
-    kept: dict[str, T] = request.__dict__.setdefault("_remembered", {})
-    if name not in kept:
-        kept[name] = answer()
-    return kept[name]

@@ -9,9 +9,11 @@ from typing import Any, TypeAlias
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Exists, OuterRef, QuerySet
+from django.http import HttpRequest
 from rest_framework.exceptions import PermissionDenied, ValidationError
 
 from cloudtrain_site.accounts.api_keys import organization_of_key
+from cloudtrain_site.api import remembered
 from cloudtrain_site.database.prepared import Prepared
 from jobs.limits import check_number_of_jobs, open_jobs
 from jobs.models import Job, JobQuerySet, Membership, Organization
@@ -101,6 +103,11 @@ def teams_of(user: AnyUser) -> list[Team]:
     memberships = memberships_of(user).order_by("organization__name")
     columns = ("role", "organization_id", "organization__name", "organization__closed_at")
     return [_team(*row) for row in memberships.values_list(*columns)]
+
+
+def own_teams(request: HttpRequest) -> list[Team]:
+    """Return the `teams_of` the request's user, read once a request."""
+    return remembered(request, f"teams of {request.user.pk}", lambda: teams_of(request.user))
 
 
 def _team(role: str, pk: int, name: str, closed_at: datetime | None) -> Team:

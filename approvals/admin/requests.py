@@ -25,12 +25,13 @@ from approvals.raises import proposed_up_to
 from approvals.review import MAX_BULK_DECISIONS
 from approvals.reviewers import WITH_REQUIREMENTS, bypasses, decision_objection, may_bypass, request_warnings
 from approvals.statuses import RequestStatus, Verdict
+from cloudtrain_site.api import remembered
 from cloudtrain_site.events.store import current_number
 from cloudtrain_site.states import Source
 from cloudtrain_site.wording.values import isolated
 from jobs.admin.pages import as_json, estimate_in_words
-from jobs.admin_base import OfJobAdmin, remembered
-from jobs.permissions import organizations_of
+from jobs.admin_base import OfJobAdmin
+from jobs.permissions import own_teams
 from jobs.providers import label_of
 from jobs.roles import MANAGERS
 from queueing.budgets.outlook import BudgetReader
@@ -73,7 +74,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         """Leave the organization out for a user who manages only one."""
-        several = remembered(request, "several", lambda: organizations_of(request.user, MANAGERS)[:2].count() != 1)
+        several = sum(team.role in MANAGERS for team in own_teams(request)) != 1
         return list(self.list_display) if several else [name for name in self.list_display if name != "organization"]
 
     def get_fields(self, request: HttpRequest, obj: ApprovalRequest | None = None) -> Any:
@@ -90,7 +91,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRequest]:
         """Return the requests of organizations that the user manages or reviews."""
-        condition = remembered(request, "managed_or_reviewed", lambda: managed_or_reviewed_by(request.user))
+        condition = managed_or_reviewed_by(request.user, own_teams(request))
         rows = admin.ModelAdmin.get_queryset(self, request).filter(condition, job__deleted_at=None)
         # A list page must not read the configs of its fifty requests.
         is_list = request.resolver_match is None or not request.resolver_match.kwargs
@@ -225,7 +226,11 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         return TemplateResponse(request, "approvals/admin_decide.html", context)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        context = {"title": "Approval requests", "newest_event": current_number(), **(extra_context or {})}
+        context = {
+            "title": "Approval requests",
+            "newest_event": remembered(request, "newest_event", current_number),
+            **(extra_context or {}),
+        }
         return super().changelist_view(request, context)
 
     def change_view(
@@ -233,7 +238,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     ) -> HttpResponse:
         """Show one request; the buttons are there only for users who may decide."""
         # Read before anything else: the event stream brings all changes from here on.
-        context = {"newest_event": current_number(), **(extra_context or {})}
+        context = {"newest_event": remembered(request, "newest_event", current_number), **(extra_context or {})}
         approval_request = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdigit() else None
         if approval_request is not None:
             pending = approval_request.status == RequestStatus.PENDING and approval_request.expires_at > timezone.now()

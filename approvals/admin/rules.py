@@ -22,8 +22,8 @@ from approvals.rules.forms import RuleForm, groups_offered
 from cloudtrain_site.api import current_user
 from cloudtrain_site.limits.pages import within_limits
 from cloudtrain_site.limits.throttles import Previews
-from jobs.admin_base import FoldedSearch, remembered
-from jobs.permissions import is_superuser, organizations_of, visible_jobs
+from jobs.admin_base import FoldedSearch
+from jobs.permissions import is_superuser, organizations_of, own_teams, visible_jobs
 from jobs.roles import Role
 
 
@@ -80,7 +80,7 @@ class ApprovalRuleAdmin(FoldedSearch[ApprovalRule]):
         user = request.user
         if not user.is_authenticated or is_superuser(user):
             return user.is_authenticated
-        return remembered(request, "administers", organizations_of(user, (Role.ADMIN,)).exists)
+        return any(team.role == Role.ADMIN for team in own_teams(request))
 
     def has_view_permission(self, request: HttpRequest, obj: ApprovalRule | None = None) -> bool:
         return self.has_module_permission(request) if obj is None else may_edit(request.user, obj.organization_id)

@@ -34,7 +34,9 @@ def decide_several(request: HttpRequest) -> HttpResponse:
     if verdict not in Verdict.values or not ids or len(ids) > MAX_BULK_DECISIONS:
         messages.error(request, f"Tick 1 to {MAX_BULK_DECISIONS} requests. Nothing was decided.")
         return redirect(back)
-    found = visible_requests(user).filter(concerns(user), pk__in=ids).select_related("organization")
+    found = (
+        visible_requests(user).filter(concerns(user, around["own_teams"]), pk__in=ids).select_related("organization")
+    )
     chosen = list(found.order_by("expires_at", "pk"))
     if len(chosen) < len(ids):
         messages.error(request, "A ticked request is no longer there. Nothing was decided.")

@@ -46,7 +46,7 @@ def _approvals(request: HttpRequest) -> dict[str, Any]:
     user, linked_id, filters = request.user, _linked_id(request), Filters.of(request.GET)
     teams = teams_of(user)
     requests = visible_requests(user, teams).select_related("job", "requested_by", "organization")
-    listed = requests.filter(concerns(user))
+    listed = requests.filter(concerns(user, teams))
     linked = list(listed.filter(pk=linked_id).prefetch_related("decisions")) if linked_id else []
     chosen = listed.filter(filters.condition())
     # The ids are found first: with their related rows joined, all requests would be sorted.

@@ -9,8 +9,7 @@ from django import template
 from approvals.health import warning
 from approvals.models import ApprovalRequest
 from approvals.queries import managed_or_reviewed_by
-from jobs.admin_base import remembered
-from jobs.permissions import is_superuser
+from jobs.permissions import is_superuser, own_teams
 
 register = template.Library()
 
@@ -21,7 +20,7 @@ def pending_approvals(context: dict[str, Any]) -> int:
     request = context.get("request")
     if request is None or not context.get("has_permission") or not request.user.is_authenticated:
         return 0
-    condition = remembered(request, "managed_or_reviewed", lambda: managed_or_reviewed_by(request.user))
+    condition = managed_or_reviewed_by(request.user, own_teams(request))
     return ApprovalRequest.objects.filter(condition, is_decided=False).count()
 
 

@@ -19,11 +19,12 @@ from django.views.decorators.http import require_safe
 
 from cloudtrain_site.accounts import themes
 from cloudtrain_site.accounts.preferences import preferences_of
+from cloudtrain_site.api import remembered
 from cloudtrain_site.events.store import current_number
 from cloudtrain_site.limits.pages import within_limits
 from jobs import extensions
 from jobs.extensions import NavigationItem
-from jobs.permissions import AnyUser, Team, teams_of
+from jobs.permissions import AnyUser, Team, own_teams, teams_of
 from jobs.roles import MANAGERS
 
 
@@ -33,8 +34,7 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
     To be called before the page reads anything: from its `newest_event` the page follows the event stream, which brings
     every later event. `own_teams` are the reader's, so that the page need not query them again.
     """
-    newest_event = current_number()
-    teams = teams_of(request.user)
+    newest_event, teams = remembered(request, "newest_event", current_number), own_teams(request)
     chosen = preferences_of(request.user)
     request.chosen_theme = chosen.theme  # type: ignore[attr-defined]
     return {

@@ -127,7 +127,7 @@ def test_many_at_once_count_each_for_what_its_author_decides_for(
     assert "Your approval counts: 1 of 1 approvals for cpus, 0 of 1 for local." in page
 
 
-@pytest.mark.parametrize(("address", "limit"), [("/approvals", 26), (ADMIN, 20), ("/api/approvals", 15)])
+@pytest.mark.parametrize(("address", "limit"), [("/approvals", 25), (ADMIN, 15), ("/api/approvals", 15)])
 def test_more_requests_of_several_rules_cost_no_more_queries(
     hold: Callable[[], ApprovalRequest], bob: User, address: str, limit: int, django_assert_max_num_queries: Any
 ) -> None:
