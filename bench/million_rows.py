@@ -258,7 +258,7 @@ def _following(size: Size) -> Iterator[str]:
     yield (
         f"INSERT INTO queueing_queueentry ({entry}, last_error, enqueued_at, dispatched_at, finished_at, needs_usd) "
         "SELECT id, organization_id, submitted_by_id, provider, CASE WHEN status IN ('pending', 'running') THEN status "
-        f"ELSE 'completed' END, 10, {turn}, CASE WHEN status = 'pending' THEN NULL ELSE {_text('id')} END, '', "
+        f"ELSE 'completed' END, 10, {turn}, CASE WHEN status = 'running' THEN {_text('id')} END, '', "
         "1, '', created_at, started_at, completed_at, estimated_cost_usd "
         f"FROM jobs_job WHERE completed_at IS NULL OR {number} > {size.jobs * 49 // 50} ORDER BY jobs_job.id"
     )

@@ -24,14 +24,14 @@ from queueing.api.serializers import EntrySerializer, with_facts
 from queueing.limits import current_limits, current_usage, queue_state
 from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
 from queueing.operations import may_run_queue
+from queueing.policy import Usage
 from queueing.queries import visible_entries
 from queueing.statuses import TAKES_SLOT, EntryStatus
 from queueing.waiting.estimates import likely_lengths
 from queueing.waiting.explain import NEXT
 
 PAGE_SIZE = 50
-#: A bound above the number of jobs that run at once anywhere.
-MAX_RUNNING_SHOWN = 200
+MAX_RUNNING_SHOWN = 50
 MAX_HELD_SHOWN = 20
 MAX_PAGE = 10_000
 #: The reason of a job that waits only for those before it.
@@ -40,37 +40,35 @@ IN_TURN = "Starts after the jobs before it."
 
 def _queue(request: HttpRequest) -> dict[str, Any]:
     user, number, state = request.user, _page_number(request), queue_state()
-    seen = visible_entries(user)
-    waiting = seen.filter(status=EntryStatus.PENDING)
+    running = visible_entries(user, TAKES_SLOT)
+    waiting = visible_entries(user, (EntryStatus.PENDING,))
+    held = visible_entries(user, (EntryStatus.BLOCKED,))
     start = (number - 1) * PAGE_SIZE
     groups = {
-        "running": list(seen.filter(status__in=TAKES_SLOT)[:MAX_RUNNING_SHOWN]),
+        "running": list(running[:MAX_RUNNING_SHOWN]),
         "waiting": list(waiting[start : start + PAGE_SIZE + 1]),
-        "held": list(seen.filter(status=EntryStatus.BLOCKED)[:MAX_HELD_SHOWN]),
+        "held": list(held[:MAX_HELD_SHOWN]),
     }
     has_more = len(groups["waiting"]) > PAGE_SIZE
     groups["waiting"] = groups["waiting"][:PAGE_SIZE]
-    counts = {
-        "running": len(groups["running"]),
-        "waiting": waiting.count(),
-        "held": seen.filter(status=EntryStatus.BLOCKED).count(),
-    }
+    counts = {"running": running.count(), "waiting": waiting.count(), "held": held.count()}
     everybody = QueueEntry.objects.filter(status=EntryStatus.PENDING).count()
-    rows = _rows(groups, user)
+    rows, usage = _rows(groups, user), current_usage()
     return {
         "running": _grouped(rows["running"], "waiting_reason"),
         "waiting": _grouped(rows["waiting"], "why"),
         "held": _grouped(rows["held"], "why"),
         "counts": counts,
         "elsewhere": everybody - counts["waiting"],
+        "max_running": MAX_RUNNING_SHOWN,
         "max_held": MAX_HELD_SHOWN,
         "number": number,
         "earlier": number - 1,
         "later": number + 1 if has_more else 0,
         "paused": state.paused,
         "drained": drained_providers(),
-        "limits": limit_rows(user, state),
-        "at_limit": people_at_limit(user, state),
+        "limits": limit_rows(user, state, usage),
+        "at_limit": people_at_limit(user, state, usage),
         "manages": manages_anything(user),
         "runs_queue": may_run_queue(user),
         "is_superuser": is_superuser(user),
@@ -206,9 +204,9 @@ class LimitRow:
         return min(self.taken, self.allowed or 0)
 
 
-def limit_rows(user: AnyUser, state: QueueState) -> list[LimitRow]:
+def limit_rows(user: AnyUser, state: QueueState, usage: Usage) -> list[LimitRow]:
     """Return the general limit, the user's own, and those of the user's organizations and of providers."""
-    limits, usage = current_limits(state), current_usage()
+    limits = current_limits(state)
     teams = [
         LimitRow(name, usage.organizations[pk], limits.of_organization(pk), is_name=True)
         for pk, name in organizations_of(user).values_list("pk", "name")
@@ -227,9 +225,9 @@ def limit_rows(user: AnyUser, state: QueueState) -> list[LimitRow]:
     ]
 
 
-def people_at_limit(user: AnyUser, state: QueueState) -> list[str]:
+def people_at_limit(user: AnyUser, state: QueueState, usage: Usage) -> list[str]:
     """Return the names of users at their limit whom the reader may see."""
-    full = [pk for pk, taken in current_usage().users.items() if pk is not None and taken >= state.max_running_per_user]
+    full = [pk for pk, taken in usage.users.items() if pk is not None and taken >= state.max_running_per_user]
     people = User.objects.filter(pk__in=full)
     if not is_superuser(user):
         people = people.filter(memberships__organization__in=organizations_of(user)).distinct()

@@ -15,6 +15,7 @@ from django.utils import timezone
 from cloudtrain_site.states import Actor, Source
 from jobs.models import Job, Organization
 from queueing import claims, passes
+from queueing.dashboard import queue_views
 from queueing.dashboard.queue_views import PAGE_SIZE
 from queueing.models import QueueEntry, QueueState
 from tests.web import queries_of, read_page
@@ -70,6 +71,20 @@ def test_what_waits_is_in_order_and_paged(enqueue: Enqueue, alice: User) -> None
     assert "number-49-" in second and "number-50-" in second and "number-0-" not in second
     assert "This page is empty now" in get(alice, "/queue?page=77")
     assert "number-0-" in get(alice, "/queue?page=nonsense")
+
+
+def test_of_many_running_jobs_the_first_are_shown_and_all_are_counted(
+    enqueue: Enqueue, alice: User, bob: User, scripted: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, person in (("first-", alice), ("second-", bob)):
+        enqueue(config_name=name, submitted_by=person)
+        [entry] = claims.claim_next()
+        claims.confirm(entry)
+    assert "second-" in get(alice) and "List all running jobs" not in get(alice)
+    monkeypatch.setattr(queue_views, "MAX_RUNNING_SHOWN", 1)
+    page = " ".join(get(alice).split())
+    assert "first-" in page and "second-" not in page
+    assert "The first 1 of 2 jobs." in page and '<span class="soft figure" data-spoken>2</span>' in page
 
 
 def test_more_entries_cost_no_more_queries(enqueue: Enqueue, alice: User, bob: User) -> None:
