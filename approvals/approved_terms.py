@@ -9,15 +9,19 @@ from typing import Any
 from cloudtrain_site.database.prepared import Prepared
 from cloudtrain_site.encryption import fingerprints, keys
 from cloudtrain_site.redaction import mask_secrets
+from cloudtrain_site.wording.values import money
 from jobs.configs.secrets import secrets_of
 from jobs.configs.submission import digest_of
 from jobs.models import Job
+from jobs.runs.changes import LABELS, VALUE_TEXTS
 
 COST = "estimated_cost_usd"
 SECRETS = "secrets"
 #: A reason names the first differences, and counts the others.
 MAX_DIFFERENCES = 12
 MAX_VALUE_CHARS = 60
+TERM_LABELS = LABELS | {COST: "Estimated cost"}
+TERM_TEXTS = VALUE_TEXTS | {COST: lambda text: money(Decimal(text))}
 
 
 def terms_of(job: Job, key: str = "") -> dict[str, Any]:
@@ -81,11 +85,17 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
     if not paths:
         return "a secret in it has changed"
     parts = [
-        f"{path}: {before.get(path, 'nothing')} -> {after.get(path, 'nothing')}" for path in paths[:MAX_DIFFERENCES]
+        f"{TERM_LABELS.get(path, path)}: {_value_at(path, before)} → {_value_at(path, after)}"
+        for path in paths[:MAX_DIFFERENCES]
     ]
     if len(paths) > MAX_DIFFERENCES:
         parts.append(f"and {len(paths) - MAX_DIFFERENCES} more")
     return "; ".join(parts)
+
+
+def _value_at(path: str, leaves: dict[str, str]) -> str:
+    text = leaves.get(path, "nothing")
+    return text if text == "nothing" else TERM_TEXTS.get(path, str)(text)
 
 
 def _without_secrets(terms: dict[str, Any]) -> Any:

@@ -20,7 +20,7 @@ from jobs.costs.estimates import step_range
 from jobs.costs.prices import rate_of
 from jobs.fuses.actions import CENT, HIGHEST
 from jobs.models import Job, ProviderConfig
-from jobs.providers import label_of
+from jobs.providers import hardware_label, label_of
 
 MAX_LAST_JOBS = 5
 #: The jobs that a rule holds, by the criterion that it sets.
@@ -33,6 +33,7 @@ CRITERION_TEXTS = {
     "role_at_most": "submitters up to {}",
     "jobs_in_day_exceed": "more than {} jobs of a user in 24 hours",
 }
+CRITERION_VALUES = {"cost_exceeds": "{:,.2f}".format, "provider": label_of, "hardware": hardware_label}
 
 
 def how_estimated(job: Job) -> str:
@@ -47,9 +48,9 @@ def how_estimated(job: Job) -> str:
     seconds = f"{pace.low:.3g}" if pace.low == pace.high else f"{pace.low:.3g} to {pace.high:.3g}"
     duration = f"{reading.steps} steps of about {seconds} s ({source})"
     if rate is None:
-        return f"{duration}; no price is set for {job.hardware_profile} at {label_of(job.provider)}."
+        return f"{duration}; no price is set for {hardware_label(job.hardware_profile)} at {label_of(job.provider)}."
     rated = f"at {price(rate)}" if rate else "$0.00 (own hardware)"
-    return f"{duration}, {rated} on {job.hardware_profile}."
+    return f"{duration}, {rated} on {hardware_label(job.hardware_profile)}."
 
 
 def requirement_text(requirement: Requirement) -> str:
@@ -86,7 +87,7 @@ def limit_text(requirement: Requirement | ApprovalRule) -> str:
 
 
 def _criterion(name: str, value: Any) -> str:
-    shown = f"{value:,.2f}" if name == "cost_exceeds" else label_of(value) if name == "provider" else value
+    shown = CRITERION_VALUES.get(name, str)(value)
     return CRITERION_TEXTS.get(name, f"{name.replace('_', ' ')} {{}}").format(shown)
 
 

@@ -60,6 +60,6 @@ def hold_of(request: Any) -> Hold:
     decide = "1 person can decide" if people == 1 else f"{people} people can decide"
     further = f" and {request.further_rules} more" if request.further_rules else ""
     rule_reason = request.reason.rstrip(".")
-    rule = f'rule "{request.rule_name}"{further}'
+    rule = f"rule “{request.rule_name}”{further}"
     reason = f"Needs approval: {rule_reason} ({rule}). {decide if people else 'Nobody can decide'}"
     return Hold(reason, request.expires_at, request_address(request) if request.is_theirs else None)

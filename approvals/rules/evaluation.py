@@ -9,6 +9,8 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from jobs.costs.estimates import lacks_price
+from jobs.providers import hardware_label
 from jobs.roles import RANK, Role
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ def _judgements(rule: ApprovalRule, facts: Facts) -> Iterator[Judgement]:
 def _cost(rule: ApprovalRule, facts: Facts) -> Judgement:
     limit = rule.cost_exceeds or Decimal(0)
     if facts.estimated_cost is None:
-        why = facts.cost_doubt or f"there is no price for {facts.hardware_profile or 'the default hardware'}."
+        why = facts.cost_doubt or lacks_price(facts.hardware_profile)
         return Judgement(True, f"The cost can't be estimated: {why}")
     if facts.estimated_cost <= limit:
         return Judgement(False, f"Estimated ${facts.estimated_cost:,.2f}, within the ${limit:,.2f} limit.")
@@ -128,9 +130,10 @@ def matches(pattern: str, text: str) -> bool:
 
 
 def _hardware(rule: ApprovalRule, facts: Facts) -> Judgement:
+    hardware = hardware_label(facts.hardware_profile)
     if matches(rule.hardware, facts.hardware_profile):
-        return Judgement(True, f"The hardware {facts.hardware_profile} is restricted.")
-    return Judgement(False, f"The hardware is {facts.hardware_profile}, not {rule.hardware}.")
+        return Judgement(True, f"The hardware {hardware} is restricted.")
+    return Judgement(False, f"The hardware is {hardware}, not {hardware_label(rule.hardware)}.")
 
 
 def _config_name(rule: ApprovalRule, facts: Facts) -> Judgement:

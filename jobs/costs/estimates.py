@@ -16,6 +16,7 @@ from jobs.configs.reading import ConfigReading, read_config
 from jobs.costs.pace import batches_per_step, kind_of, kind_text
 from jobs.costs.prices import Price, price_of, rate_of
 from jobs.models import Job, ProviderConfig
+from jobs.providers import hardware_label
 from jobs.providers.base import Snapshot
 from jobs.providers.figures import LONGEST_SECONDS, Basis, is_cost, is_duration
 from jobs.statuses import TERMINAL, JobStatus
@@ -90,7 +91,7 @@ def _untrue(snapshot: Snapshot, figure: str) -> str:
 
 
 def lacks_price(hardware: str) -> str:
-    return f"there is no price for {hardware or 'the default hardware'}."
+    return f"there is no price for {hardware_label(hardware) or 'the default hardware'}."
 
 
 def dollars(per_second: Decimal, seconds: float) -> Decimal | None:
@@ -189,7 +190,7 @@ def step_range(provider: ProviderConfig, reading: ConfigReading, hardware: str) 
     floor = provider.seconds_per_step
     if not is_duration(floor):
         return None, f"the operator's seconds per step for {provider.name} can't be true: {floor}."
-    kind = f"{kind_text(reading)} on {hardware or 'the default hardware'}"
+    kind = f"{kind_text(reading)} on {hardware_label(hardware) or 'the default hardware'}"
     runs = f"{len(paces)} {'run' if len(paces) == 1 else 'runs'} of {kind}"
     if len(paces) >= ENOUGH_RUNS:
         tenths = quantiles(paces, n=10, method="inclusive")

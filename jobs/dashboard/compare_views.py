@@ -22,7 +22,7 @@ from jobs.outputs.gallery import Gallery, gallery_of, prompt_order
 from jobs.outputs.store import listing_of
 from jobs.outputs.thumbnails import LARGE, request_thumbnails
 from jobs.permissions import AnyUser
-from jobs.runs.changes import value_text
+from jobs.runs.changes import LABELS, setting_text
 from jobs.runs.compare import ComparedJob, Comparison, chosen_jobs, compare
 
 #: What a table cell has without a value.
@@ -43,7 +43,10 @@ def compare_page(request: HttpRequest) -> HttpResponse:
         **around,
         "comparison": comparison,
         **result_of(comparison, request.user),
-        "differences": [(one.path, [value_text(value) for value in one.values]) for one in comparison.differences],
+        "differences": [
+            (one.path, LABELS.get(one.path), [setting_text(one.path, value) for value in one.values])
+            for one in comparison.differences
+        ],
         "more": comparison.differences_total - len(comparison.differences),
         "figures": {name for one in comparison.jobs for name, points in one.curves.series.items() if points},
         "is_being_read": any(one.is_being_read for one in comparison.jobs),

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString, mark_safe
 from cloudtrain_site.redaction import mask_secrets
 from jobs.models import Job
 from jobs.permissions import AnyUser, visible_jobs
-from jobs.runs.changes import change_text, changes_between, settings_of
+from jobs.runs.changes import changes_between, settings_of, shown_change
 
 #: A page shows a config's beginning; the whole one is a download.
 PREVIEW_CHARACTERS = 100_000
@@ -130,9 +130,7 @@ def difference_from_earlier(job: Job, reader: AnyUser) -> dict[str, Any] | None:
     return {
         "earlier": earlier,
         "is_origin": earlier.pk in (job.parent_id, job.retry_of_id),
-        "changes": [
-            {"path": item["path"], "rest": change_text(item).removeprefix(item["path"])} for item in found["items"]
-        ],
+        "changes": [shown_change(item) for item in found["items"]],
         "more": found["total"] - len(found["items"]),
     }
 

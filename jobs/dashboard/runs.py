@@ -7,7 +7,7 @@ from typing import Any
 from jobs.dashboard.rows import status_labels
 from jobs.models import Job
 from jobs.permissions import AnyUser, visible_jobs
-from jobs.runs.changes import change_text
+from jobs.runs.changes import shown_change
 from jobs.runs.tree import tree_of
 
 
@@ -26,9 +26,7 @@ def runs_of(job: Job, reader: AnyUser) -> dict[str, Any] | None:
         "hidden": tree.total - len(tree.runs),
         "parent": visible_jobs(reader).filter(pk=source_id).first() if source_id else None,
         "is_changed": job.parent_id is not None,
-        "changes": [
-            {"path": item["path"], "rest": change_text(item).removeprefix(item["path"])} for item in changes["items"]
-        ],
+        "changes": [shown_change(item) for item in changes["items"]],
         "more": changes["total"] - len(changes["items"]),
         "checkpoint": job.checkpoint or "",
     }

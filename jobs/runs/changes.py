@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import MASK, mask_secrets
+from cloudtrain_site.wording.values import money
 from jobs.configs.secrets import ADDRESS, SECRET_COLUMNS, masked_address, unsealed_columns
 from jobs.configs.submission import Submission
 from jobs.models import Job
+from jobs.providers import hardware_label, label_of
+from jobs.statuses import FuseAction
 
 #: A config that was replaced as a whole has more differences than anybody reads.
 MAX_CHANGES = 100
@@ -19,6 +23,22 @@ MAX_TEXT_CHARACTERS = 200
 #: From here on a number is written with an exponent, as people write learning rates.
 SMALL = 1e-3
 CONFIG = "config"
+#: What a page calls a setting that is not in the config, whose names are the trainer's.
+LABELS = {
+    "provider": "Provider",
+    "hardware_profile": "Hardware",
+    "tracker_run_name": "Name of the run at the tracker",
+    "dataset": "Uploaded dataset",
+    "max_cost_usd": "Limit",
+    "fuse_action": "When the limit is reached",
+    ADDRESS: "Address to call when it ends",
+}
+VALUE_TEXTS: dict[str, Callable[[Any], str]] = {
+    "provider": label_of,
+    "hardware_profile": hardware_label,
+    "max_cost_usd": lambda value: money(Decimal(str(value))),
+    "fuse_action": lambda value: FuseAction(value).label,
+}
 
 Settings = dict[str, Any]
 
@@ -123,7 +143,25 @@ def value_text(value: Any) -> str:
 
 
 def change_text(item: Mapping[str, Any]) -> str:
-    """Return a change as one line: `learning_rate 1e-4 → 5e-5`."""
+    """Return a change as one line: `learning_rate 1e-4 → 5e-5`, or `Hardware: CPU → gpu-t4`."""
+    shown = shown_change(item)
+    return f"{shown['label'] or shown['path']}{shown['rest']}"
+
+
+def shown_change(item: Mapping[str, Any]) -> dict[str, str]:
+    """Return a change's path, the label of what is not in the config, and the text that follows either."""
+    path = item["path"]
+    label = LABELS.get(path, "")
     if item["before"] == item["after"] == MASK:
-        return f"{item['path']} changed"
-    return f"{item['path']} {value_text(item['before'])} → {value_text(item['after'])}"
+        rest = " changed"
+    else:
+        before, after = (setting_text(path, item[side]) for side in ("before", "after"))
+        rest = f"{':' if label else ''} {before} → {after}"
+    return {"path": path, "label": label, "rest": rest}
+
+
+def setting_text(path: str, value: Any) -> str:
+    """Return the value of the setting at `path` as a page writes it."""
+    if path in LABELS and value in (None, ""):
+        return "nothing"
+    return VALUE_TEXTS.get(path, value_text)(value)

@@ -16,6 +16,7 @@ from jobs.costs import ledger
 from jobs.costs.prices import rate_of
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.permissions import AnyUser, is_superuser
+from jobs.providers import hardware_label, label_of
 from jobs.statuses import JobStatus
 from queueing.budgets import sentences
 from queueing.budgets.editing import visible_budgets
@@ -87,7 +88,7 @@ class BudgetReader:
         """Return the name of the hardware for lack of whose price the candidate's cost is not known; empty: of none."""
         if candidate.needed_usd is not None or rate_of(self._config_of(candidate.provider), hardware) is not None:
             return ""
-        return hardware or f"the default hardware of {candidate.provider}"
+        return hardware_label(hardware) or f"the default hardware of {label_of(candidate.provider)}"
 
     def price_address(self, candidate: Candidate, hardware: str) -> str:
         """Return where the reader sets the price for lack of which the candidate waits; empty: nowhere."""

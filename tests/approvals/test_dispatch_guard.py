@@ -48,12 +48,12 @@ def test_what_was_approved_goes(approved: Job, provider: ScriptedProvider) -> No
 
 
 CHANGES: list[tuple[dict[str, Any], str]] = [
-    ({"config": {"max_train_steps": 5000, "learning_rate": 1e-4}}, "config.max_train_steps: 10 -> 5000"),
-    ({"config": {"max_train_steps": 10}}, "config.learning_rate: 0.0001 -> nothing"),
-    ({"dataloader_config": [{"id": "other"}]}, "dataloader_config.0.id: nothing -> other"),
-    ({"provider": "replicate"}, "provider: local -> replicate"),
-    ({"hardware_profile": "gpu-h100"}, "hardware_profile: cpu -> gpu-h100"),
-    ({"estimated_cost_usd": Decimal(900)}, "estimated_cost_usd: nothing -> 900.0000"),
+    ({"config": {"max_train_steps": 5000, "learning_rate": 1e-4}}, "config.max_train_steps: 10 → 5000"),
+    ({"config": {"max_train_steps": 10}}, "config.learning_rate: 0.0001 → nothing"),
+    ({"dataloader_config": [{"id": "other"}]}, "dataloader_config.0.id: nothing → other"),
+    ({"provider": "replicate"}, "Provider: Scripted → Scripted"),
+    ({"hardware_profile": "gpu-h100"}, "Hardware: CPU → gpu-h100"),
+    ({"estimated_cost_usd": Decimal(900)}, "Estimated cost: nothing → $900.00"),
 ]
 
 
@@ -100,7 +100,7 @@ def test_another_dataset_voids_the_approval(datasets: list[DatasetUpload]) -> No
     assert not go()
     void, renewed = ApprovalRequest.objects.order_by("id")
     assert (void.status, renewed.status) == ("cancelled", "pending")
-    assert f"dataset: {datasets[0].pk} -> {datasets[1].pk}" in renewed.reason
+    assert f"Uploaded dataset: {datasets[0].pk} → {datasets[1].pk}" in renewed.reason
 
 
 def test_a_dataset_changed_on_its_way_voids_it_too(datasets: list[DatasetUpload], provider: ScriptedProvider) -> None:
@@ -285,6 +285,11 @@ def test_a_retry_may_be_estimated_to_cost_less_not_more(old: str | None, new: st
 def test_a_secret_that_changed_is_not_told() -> None:
     old, new = {"config": {"api_key": "r8_aaaaaaaaaaaa"}}, {"config": {"api_key": "r8_bbbbbbbbbbbb"}}
     assert differences(old, new) == "a secret in it has changed"
+
+
+def test_what_is_not_in_the_config_is_called_by_its_label() -> None:
+    old, new = {"hardware_profile": "cpu", "dataset": None}, {"hardware_profile": "gpu-t4", "dataset": "01k"}
+    assert differences(old, new) == "Hardware: CPU → gpu-t4; Uploaded dataset: nothing → 01k"
 
 
 def test_many_differences_are_counted() -> None:

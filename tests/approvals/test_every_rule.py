@@ -73,7 +73,7 @@ def approve(request: ApprovalRequest, user: User, **more: Any) -> bool:
 def test_a_request_names_every_rule_in_the_order_of_their_priorities(for_both: ApprovalRequest) -> None:
     assert (for_both.rule_name, for_both.reason) == (
         "cpus",
-        "The hardware cpu is restricted. The provider local is restricted.",
+        "The hardware CPU is restricted. The provider local is restricted.",
     )
     assert approvals_of(for_both) == [("cpus", 0, 1), ("local", 0, 1)]
     assert status() == ("pending", "blocked")
@@ -268,10 +268,10 @@ def test_the_api_tells_of_every_rule(for_both: ApprovalRequest, bob: User, clien
     shown = client_of(bob).get(f"{URL}/{for_both.pk}").json()["approval"]
     assert (shown["rule"], shown["reason"]) == (
         "cpus",
-        "The hardware cpu is restricted. The provider local is restricted.",
+        "The hardware CPU is restricted. The provider local is restricted.",
     )
     assert [(rule["name"], rule["reason"], rule["decided_by"]) for rule in shown["rules"]] == [
-        ("cpus", "The hardware cpu is restricted.", "leads and admins"),
+        ("cpus", "The hardware CPU is restricted.", "leads and admins"),
         ("local", "The provider local is restricted.", "members of the group safety"),
     ]
     assert [(rule["approvals_given"], rule["approvals_needed"]) for rule in shown["rules"]] == [(1, 1), (0, 1)]

@@ -160,7 +160,7 @@ def test_rules_go_by_the_upper_end_of_the_estimate(submission_request: MakeReque
     assert outcome.approval is not None
     assert "Estimated $0.40" in outcome.approval.reason
     assert outcome.job.estimated_cost_range == {"low": Decimal("0.1000"), "high": Decimal("0.4000")}
-    assert outcome.job.estimate_source == "from 5 runs of a model without a name on cpu"
+    assert outcome.job.estimate_source == "from 5 runs of a model without a name on CPU"
 
 
 def test_a_cost_that_is_not_known_is_held_by_a_cost_rule(submission_request: MakeRequest) -> None:

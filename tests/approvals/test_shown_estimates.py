@@ -23,7 +23,7 @@ from tests.web import read_page
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 ClientOf = Callable[[User], APIClient]
 CONFIG = {"model_family": "flux", "model_type": "lora", "max_train_steps": 1000}
-RANGE, SOURCE = "$2.00 to $4.00", "from 5 runs of flux LoRA on cpu"
+RANGE, SOURCE = "$2.00 to $4.00", "from 5 runs of flux LoRA on CPU"
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_on_the_pages(dear: Outcome, bob: User, address: str) -> None:
 def test_in_the_admin(dear: Outcome, root: User) -> None:
     page = read_page(root, f"/admin/approvals/approvalrequest/{ApprovalRequest.objects.get().pk}/change/")
     assert RANGE in page
-    assert f"1000 steps of about 2 to 4 s ({SOURCE}), at $0.001 a second on cpu." in page
+    assert f"1000 steps of about 2 to 4 s ({SOURCE}), at $0.001 a second on CPU." in page
 
 
 def test_in_the_mail(dear: Outcome, bob: User, mailoutbox: list[EmailMessage]) -> None:
@@ -73,7 +73,7 @@ def test_that_it_costs_nothing_is_in_the_admin_and_the_mail(
 ) -> None:
     page = read_page(root, f"/admin/approvals/approvalrequest/{ApprovalRequest.objects.get().pk}/change/")
     assert "$0.00, own hardware" in page
-    assert "$0.00 (own hardware) on cpu." in page
+    assert "$0.00 (own hardware) on CPU." in page
     send_due()
     assert "Cost        $0.00, own hardware" in mailoutbox[0].body
 
@@ -106,4 +106,4 @@ def test_without_a_figure_of_the_operator_the_job_is_held_and_says_why(
     ApprovalRule.objects.create(name="dear", cost_exceeds=Decimal(1000))
     held = submit(submission_request(config=CONFIG)).approval
     assert held is not None
-    assert "no run of flux LoRA on cpu has ended, and no seconds per step are set for local." in held.reason
+    assert "no run of flux LoRA on CPU has ended, and no seconds per step are set for local." in held.reason

@@ -156,7 +156,7 @@ def test_a_cost_that_is_not_known_says_why(browse: Browse, alice: User) -> None:
     ProviderConfig.objects.update_or_create(name="local", defaults={"cost_per_second": {}})
     page = is_live(browse(alice, "/jobs/new"))
     drop(page, "#config", "night-run.json", json.dumps({"max_train_steps": 60}))
-    expect(page.locator("#forecast-cost")).to_have_text("not known: there is no price for cpu.")
+    expect(page.locator("#forecast-cost")).to_have_text("not known: there is no price for CPU.")
 
 
 def test_a_file_is_dropped_a_dataset_uploaded_and_a_second_click_makes_no_second_job(

@@ -67,7 +67,7 @@ def test_a_lead_decides_about_four_requests(
 
     page.get_by_role("link", name="flux-portraits-rank64").click()
     expect(page.get_by_text("100 → 4000")).to_be_visible()
-    estimate = "4000 steps of about 1.2 s (by the operator's figure), at $0.02 a second on cpu."
+    estimate = "4000 steps of about 1.2 s (by the operator's figure), at $0.02 a second on CPU."
     expect(page.get_by_text(estimate)).to_be_visible()
     keep(page, "review-request")
     page.get_by_label("Reason").fill("the rank is worth a try")

@@ -67,7 +67,7 @@ def test_the_page_shows_all_that_a_decision_needs(
         "max_train_steps: <del>10</del> → <ins>5000</ins>",
         "the-one-before: Failed, $2.50",
         "the-unpriced-one: Failed, cost not known",
-        "5000 steps of about 1 s (by the operator&#x27;s figure); no price is set for cpu at This machine.",
+        "5000 steps of about 1 s (by the operator&#x27;s figure); no price is set for CPU at This machine.",
         "Holds jobs of a user until one has been submitted to a provider. Needs 1 approval by leads and admins.",
         "No decisions yet",
     ):

@@ -67,7 +67,7 @@ def test_the_page_names_each_rule_with_its_approvals(
     approve(request, bob)
     for address in ("/approvals", f"/jobs/{request.job_id}"):
         page = shown_to(alice, address)
-        assert "Holds jobs on cpu. Needs 1 approval by leads and admins." in page
+        assert "Holds jobs on CPU. Needs 1 approval by leads and admins." in page
         assert "Holds jobs for This machine. Needs 1 approval by members of the group safety." in page
         assert page.index("1 of 1 approvals") < page.index("0 of 1 approvals")
 
@@ -110,8 +110,8 @@ def test_the_admin_lists_filters_and_shows_every_rule(hold: Callable[[], Approva
     assert ">flux</bdi> #1</a>" not in shown_to(bob, f"{ADMIN}?rule=other")
     page = shown_to(bob, f"{ADMIN}{request.pk}/change/")
     assert (
-        "<strong>cpus</strong>: Holds jobs on cpu. Needs 1 approval by leads and admins. "
-        "The hardware cpu is restricted. 0 of 1" in page
+        "<strong>cpus</strong>: Holds jobs on CPU. Needs 1 approval by leads and admins. "
+        "The hardware CPU is restricted. 0 of 1" in page
     )
     assert "<strong>local</strong>: Holds jobs for This machine." in page
 
@@ -185,11 +185,11 @@ def test_a_dry_run_tells_of_every_rule(
     body = {"config": {"max_train_steps": 10}, "hardware_profile": "cpu", "dry_run": True}
     answer = client_of(alice).post("/api/cloud/jobs/submit?provider=local", body).json()
     assert (answer["requires_approval"], answer["rule"]) == (True, "cpus")
-    assert answer["reason"] == "The hardware cpu is restricted. The provider local is restricted."
+    assert answer["reason"] == "The hardware CPU is restricted. The provider local is restricted."
     assert answer["rules"] == [
         {
             "name": "cpus",
-            "reason": "The hardware cpu is restricted.",
+            "reason": "The hardware CPU is restricted.",
             "approvals_needed": 1,
             "decided_by": "leads and admins",
         },

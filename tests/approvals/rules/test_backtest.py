@@ -41,7 +41,7 @@ def test_a_preview_says_which_rule_holds_and_why_each_other_does_not(
     assert (answer["requires_approval"], answer["rule"]) == (True, "first_job")
     verdicts = [(rule["type"], rule["holds"], rule["reason"]) for rule in answer["rules"]]
     assert verdicts == [
-        ("gpus", False, "The hardware is cpu, not gpu-*."),
+        ("gpus", False, "The hardware is CPU, not gpu-*."),
         ("first_job", True, "This is the first job of alice."),
     ]
     assert not Job.objects.exists()
@@ -76,7 +76,7 @@ def test_a_preview_of_a_held_submission_has_all_reasons_and_who_decides(
 ) -> None:
     ApprovalRule.objects.create(name="cpus", hardware="cpu", priority=1, approvals_needed=2, reviewer_role="admin")
     answer = client_of(alice).post(URL, {"submission": SUBMISSION, "provider": "local"}).json()["submission"]
-    assert answer["reason"] == "The hardware cpu is restricted. This is the first job of alice."
+    assert answer["reason"] == "The hardware CPU is restricted. This is the first job of alice."
     assert [(rule["approvals_needed"], rule["decided_by"]) for rule in answer["rules"]] == [
         (2, "admins"),
         (1, "leads and admins"),

@@ -50,7 +50,7 @@ def test_a_job_that_costs_exactly_the_limit_is_not_held() -> None:
 def test_a_cost_that_can_not_be_estimated_is_held() -> None:
     for about, why in (
         ({"cost_doubt": "max_train_steps is 'many'."}, "max_train_steps is 'many'."),
-        ({}, "there is no price for cpu."),
+        ({}, "there is no price for CPU."),
         ({"hardware_profile": ""}, "there is no price for the default hardware."),
     ):
         text = f"The cost can't be estimated: {why}"
@@ -86,7 +86,7 @@ def test_the_reasons_are_joined_in_order_and_said_once() -> None:
     rules = [dear(5), ApprovalRule(name="cpus", hardware="cpu"), dear(5)]
     assert (
         joined_reasons(all_holds(rules, facts()))
-        == "Estimated $10.00, above the $5.00 limit. The hardware cpu is restricted."
+        == "Estimated $10.00, above the $5.00 limit. The hardware CPU is restricted."
     )
     assert joined_reasons([]) == ""
 
@@ -116,7 +116,7 @@ def test_a_criterion_that_is_met_holds_and_says_so(fields: dict[str, Any], about
 UNMET: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"cost_exceeds": Decimal(50)}, {}, "Estimated $10.00, within the $50.00 limit."),
     ({"provider": "replicate"}, {}, "The provider is local, not replicate."),
-    ({"hardware": "gpu-*"}, {}, "The hardware is cpu, not gpu-*."),
+    ({"hardware": "gpu-*"}, {}, "The hardware is CPU, not gpu-*."),
     ({"config_name": "*full*"}, {}, "The config name is flux, not *full*."),
     ({"role_at_most": "viewer"}, {}, "alice is a researcher, above viewer."),
     ({"jobs_in_day_exceed": 3}, {"jobs_in_day": 3}, "Job 3 of alice in 24 hours, within the limit of 3."),

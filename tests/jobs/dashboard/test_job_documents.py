@@ -60,11 +60,11 @@ class TestDocuments:
         second = make_job(config={"rate": 2, "steps": 5})
         page = read_page(alice, page_of(second) + "/config")
         assert f'<a href="{page_of(first)}"' in page.partition("Changed since")[2][:60]
-        assert "<li><code>rate</code> 1 → 2</li>" in page
+        assert ">rate</code> 1 → 2 </li>" in page
         assert "<code>steps</code>" not in page
         third = make_job(config={"rate": 3, "steps": 5}, parent=first)
         page = read_page(alice, page_of(third) + "/config")
-        assert "Changed from" in page and "<li><code>rate</code> 1 → 3</li>" in page
+        assert "Changed from" in page and ">rate</code> 1 → 3" in page
         Job.objects.filter(pk=first.pk).update(organization=Membership.objects.get(user=charlie).organization)
         assert "Changed from" not in get(alice, page_of(third) + "/config"), "that is no longer hers to see"
 

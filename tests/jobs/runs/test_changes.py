@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from jobs.runs.changes import MAX_CHANGES, change_text, changes_between, value_text
+from jobs.models import Job
+from jobs.runs.changes import LABELS, MAX_CHANGES, change_text, changes_between, settings_of, value_text
 
 
 def between(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -77,3 +78,22 @@ def test_values_are_written_as_people_write_them(value: Any, text: str | None) -
 def test_a_change_is_one_line() -> None:
     assert change_text({"path": "learning_rate", "before": 1e-4, "after": 5e-5}) == "learning_rate 1e-4 → 5e-5"
     assert change_text({"path": "hf_token", "before": "***", "after": "***"}) == "hf_token changed"
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after", "text"),
+    [
+        ("hardware_profile", "cpu", "gpu-t4", "Hardware: CPU → gpu-t4"),
+        ("hardware_profile", "", "cpu", "Hardware: nothing → CPU"),
+        ("provider", "local", "gone", "Provider: This machine → gone"),
+        ("max_cost_usd", None, 1200.5, "Limit: nothing → $1,200.50"),
+        ("fuse_action", None, "cancel", "When the limit is reached: nothing → Cancel the job"),
+        ("webhook_url", "***", "***", "Address to call when it ends changed"),
+    ],
+)
+def test_a_change_beside_the_config_has_a_plain_label(path: str, before: Any, after: Any, text: str) -> None:
+    assert change_text({"path": path, "before": before, "after": after}) == text
+
+
+def test_every_setting_beside_the_config_has_a_label() -> None:
+    assert set(settings_of(Job())) - {"config", "dataloader_config"} == set(LABELS)

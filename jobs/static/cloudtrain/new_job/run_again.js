@@ -21,7 +21,10 @@ export function showChanges(changes) {
   if (!changes) return;
   const lines = changes.items.map(({ path, text }) => {
     const line = document.createElement("li");
-    line.append(Object.assign(document.createElement("code"), { textContent: path }), text.slice(path.length));
+    // A setting of the config is called by its name there; the others have a label.
+    const isCode = text.startsWith(path);
+    if (isCode) line.append(Object.assign(document.createElement("code"), { textContent: path }));
+    line.append(isCode ? text.slice(path.length) : text);
     return line;
   });
   const more = changes.total - lines.length;
