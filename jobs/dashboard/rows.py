@@ -115,9 +115,9 @@ class Row:
         return place_of(self.provider, self.hardware)
 
     @property
-    def brief(self) -> str:
-        """Return organization, hardware and cost in one text, of which no line begins with a dot."""
-        return "\xa0· ".join(filter(None, [self.organization, self.where, self.cost]))
+    def brief(self) -> list[str]:
+        """Return organization, hardware and cost, those that it has."""
+        return [text for text in (self.organization, self.where, self.cost) if text]
 
 
 #: Instead of a cost of 0.

@@ -66,6 +66,8 @@ def test_choices_are_kept_and_nobody_meets_a_barrier(browse: Browse, alice: User
     page = is_live(browse(alice, "/account", reduced_motion="reduce"))
     made = page.locator("td[data-label=Created] time")
     expect(made).to_have_text("1 Feb 2026")
+    made.click()
+    expect(page.get_by_text("1 February 2026 at 00:30:00")).to_be_visible()
     page.get_by_label("Time zone of all pages").select_option("America/New_York")
     expect(made).to_have_text("31 Jan 2026")
     expect(page.get_by_text("Times are shown in this zone")).to_be_visible()

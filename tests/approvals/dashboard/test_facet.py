@@ -28,7 +28,7 @@ def test_it_names_the_rule_its_reason_the_people_and_the_end(
 ) -> None:
     answer = client_of(alice).get(f"/api/queue/position/{held.job.pk}").json()
     sentence = (
-        f'Needs approval: {request_.reason.rstrip(".")} (rule “{request_.rule_name}”). 1 person can decide; '
+        f"Needs approval: {request_.reason.rstrip('.')} (rule “{request_.rule_name}”). 1 person can decide; "
         f"the request expires {request_.expires_at:%Y-%m-%d %H:%M} UTC."
     )
     assert answer["waiting_reason"] == sentence
@@ -54,7 +54,7 @@ def test_it_counts_the_further_rules_and_gives_all_reasons(
     job = submit(submission_request()).job
     text = (
         "Needs approval: The hardware CPU is restricted. The provider local is restricted "
-        '(rule “cpus” and 2 more). 1 person can decide'
+        "(rule “cpus” and 2 more). 1 person can decide"
     )
     assert approval_holds([job.pk], None)[job.pk].reason == text
 

@@ -246,6 +246,11 @@ function start() {
   document.addEventListener("visibilitychange", checkSession);
   showTimes(document);
   setInterval(() => showTimes(document), 1000);
+  // A finger can't point at a time for its title.
+  document.addEventListener("click", ({ target }) => {
+    const time = target.closest("time[title]");
+    if (time && !target.closest("a, button, label, summary")) toast(time.title);
+  });
   connection = follow(events, newest, reader, {
     event: (data) => listeners.forEach((listener) => listener.event?.(data)),
     reset: refreshAll,

@@ -64,7 +64,7 @@ def test_every_member_sees_what_their_organization_spent(acme: Organization, ali
     lines = lines_of(page)
     assert "alice $12.34 100 %" in lines
     assert "12 November 2025 $12.34 $12.34" in lines
-    assert "flux alice · CPU $12.34 –" in lines
+    assert "flux alice CPU $12.34 –" in lines
     assert "<span>22 Nov</span>" in page and "<span>29 Nov</span>" not in page, "a phone would cut it off"
     assert '<span class="figure">$0.00</span>' in page
 
@@ -193,7 +193,7 @@ def test_a_deleted_job_is_named_and_leads_nowhere(acme: Organization, alice: Use
     job = spend(DAY, "8", organization=acme, submitted_by=alice, config_name="gone")
     Job.objects.filter(pk=job.pk).update(deleted_at=timezone.now())
     page = read_page(alice, NOVEMBER)
-    assert "gone (deleted) alice · CPU $8.00 –" in lines_of(page)
+    assert "gone (deleted) alice CPU $8.00 –" in lines_of(page)
     assert job.pk not in page
 
 
