@@ -20,7 +20,8 @@ from jobs.costs.estimates import step_range
 from jobs.costs.prices import rate_of
 from jobs.fuses.actions import CENT, HIGHEST
 from jobs.models import Job, ProviderConfig
-from jobs.providers import hardware_label, label_of
+from jobs.providers import label_of
+from jobs.providers.hardware_names import hardware_label
 
 MAX_LAST_JOBS = 5
 #: The jobs that a rule holds, by the criterion that it sets.

@@ -9,8 +9,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from jobs.costs.estimates import lacks_price
-from jobs.providers import hardware_label
+from jobs.providers.hardware_names import hardware_label, lacks_price
 from jobs.roles import RANK, Role
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from jobs.configs.reading import ConfigReading, read_config
 from jobs.costs.pace import batches_per_step, kind_of, kind_text
 from jobs.costs.prices import Price, price_of, rate_of
 from jobs.models import Job, ProviderConfig
-from jobs.providers import hardware_label
 from jobs.providers.base import Snapshot
 from jobs.providers.figures import LONGEST_SECONDS, Basis, is_cost, is_duration
+from jobs.providers.hardware_names import hardware_label, lacks_price
 from jobs.statuses import TERMINAL, JobStatus
 
 #: Finished runs from which a step's duration is estimated, and how many it takes to do without the operator's figure.
@@ -88,10 +88,6 @@ def _paid_seconds(snapshot: Snapshot, started: datetime | None) -> tuple[float |
 
 def _untrue(snapshot: Snapshot, figure: str) -> str:
     return f"{FIGURE_LABELS[figure]} as reported by its provider can't be true: {snapshot.refused[figure]}."
-
-
-def lacks_price(hardware: str) -> str:
-    return f"there is no price for {hardware_label(hardware) or 'the default hardware'}."
 
 
 def dollars(per_second: Decimal, seconds: float) -> Decimal | None:

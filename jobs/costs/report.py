@@ -17,7 +17,8 @@ from django.db.models.functions import Cast
 from jobs.costs.metrics import counted_jobs
 from jobs.costs.spending import CENT_OF_A_CENT, GROUPS, Spending
 from jobs.models import Job
-from jobs.providers import hardware_label, label_of
+from jobs.providers import label_of
+from jobs.providers.hardware_names import hardware_label
 from jobs.statuses import JobStatus
 
 #: As many as have a colour of their own in a chart.

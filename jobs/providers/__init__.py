@@ -11,6 +11,7 @@ from django.utils.module_loading import import_string
 from cloudtrain_site.conf.providers import Instance
 from cloudtrain_site.enterprise import config_in_force
 from jobs.providers.base import Provider, ProviderError
+from jobs.providers.hardware_names import hardware_label
 
 _KINDS: Mapping[str, str] = {
     "local": "jobs.providers.local.provider.LocalProvider",
@@ -117,11 +118,6 @@ def label_of(name: str) -> str:
         return get_provider(name).label
     instance = config_in_force().instances.get(name)
     return instance.label if instance else name
-
-
-def hardware_label(name: str) -> str:
-    """Return the name to show for a hardware profile."""
-    return "CPU" if name == "cpu" else name
 
 
 def place_of(provider_label: str, hardware: str) -> str:

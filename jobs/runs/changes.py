@@ -14,7 +14,8 @@ from cloudtrain_site.wording.values import money
 from jobs.configs.secrets import ADDRESS, SECRET_COLUMNS, masked_address, unsealed_columns
 from jobs.configs.submission import Submission
 from jobs.models import Job
-from jobs.providers import hardware_label, label_of
+from jobs.providers import label_of
+from jobs.providers.hardware_names import hardware_label
 from jobs.statuses import FuseAction
 
 #: A config that was replaced as a whole has more differences than anybody reads.

@@ -16,7 +16,8 @@ from jobs.costs import ledger
 from jobs.costs.prices import rate_of
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.permissions import AnyUser, is_superuser
-from jobs.providers import hardware_label, label_of
+from jobs.providers import label_of
+from jobs.providers.hardware_names import hardware_label
 from jobs.statuses import JobStatus
 from queueing.budgets import sentences
 from queueing.budgets.editing import visible_budgets

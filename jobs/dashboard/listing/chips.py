@@ -9,7 +9,8 @@ from typing import Any
 from django.http import QueryDict
 
 from jobs.dashboard.listing.periods import period_text
-from jobs.providers import hardware_label, label_of
+from jobs.providers import label_of
+from jobs.providers.hardware_names import hardware_label
 from jobs.statuses import GROUP_LABELS, JobStatus
 
 

@@ -14,7 +14,8 @@ from django.urls import reverse
 from cloudtrain_site.wording.values import money
 from jobs.costs.report import MAX_SERIES, Breakdown, DearJob, Share
 from jobs.models import Organization
-from jobs.providers import hardware_label, label_of
+from jobs.providers import label_of
+from jobs.providers.hardware_names import hardware_label
 from queueing.budgets.periods import MONTHS
 from queueing.dashboard.spend import charts
 from queueing.dashboard.spend.address import GROUPS, View, month_days
