@@ -23,6 +23,7 @@ from jobs.finding.search import about_jobs, matching
 from jobs.models import Job
 from jobs.permissions import is_superuser, organizations_of, own_teams
 from jobs.providers import label_of, names
+from jobs.providers.hardware_names import hardware_label
 from jobs.roles import MANAGERS
 from jobs.validators import plain_name
 
@@ -55,16 +56,16 @@ class ProviderFilter(admin.SimpleListFilter):
 
 
 #: What the columns show that several rooms' models have.
-SHOWN: Mapping[str, Show] = {"provider": label_of}
+SHOWN: Mapping[str, Show] = {
+    "provider": label_of,
+    **dict.fromkeys(("hardware", "hardware_profile", "default_hardware"), hardware_label),
+}
 
 
 def provider_choice(taken: Iterable[str]) -> forms.ChoiceField:
     """Return the field of a provider that has no row yet."""
     has_one = set(taken)
-    choices = [(name, label_of(name)) for name in names() if name not in has_one]
-    return forms.ChoiceField(
-        choices=choices, help_text="" if choices else "Every provider has one already: change that."
-    )
+    return forms.ChoiceField(choices=[(name, label_of(name)) for name in names() if name not in has_one])
 
 
 class FoldedSearch(PlainPages[M], Generic[M]):
@@ -137,7 +138,7 @@ def _shown_plainly(name: str, label: str) -> Callable[[Any], str]:
 
     @admin.display(description=label)
     def shown(row: Any) -> str:
-        return str(getattr(row, name) or NOTHING)
+        return isolated(getattr(row, name) or NOTHING)
 
     return shown
 
@@ -188,6 +189,13 @@ class SuperuserAdmin(FoldedSearch[M], Generic[M]):
 
 class OfProviderAdmin(SuperuserAdmin[M], Generic[M]):
     """A model whose key is a provider's name."""
+
+    why_no_more = "Every provider has one."
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Whether there is a provider without a row."""
+        taken = self.model._default_manager.filter(pk__in=names()).count()
+        return super().has_add_permission(request) and taken < len(names())
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

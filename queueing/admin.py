@@ -16,6 +16,7 @@ from django.template.response import TemplateResponse
 
 from cloudtrain_site.database.beginnings import beginning
 from cloudtrain_site.states import Actor, Source
+from cloudtrain_site.wording.values import with_moments
 from jobs import lifecycle
 from jobs.admin.pages import report
 from jobs.admin_base import OfJobAdmin, OfProviderAdmin, ProviderFilter, SuperuserAdmin, provider_choice
@@ -118,7 +119,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
         """Return the reason that its submitter reads too; for an unconfirmed job, what to do."""
         if entry.unconfirmed_at is not None:
             return f"{claims.UNCONFIRMED.capitalize()} ({beginning(entry.last_error)})"
-        return entry.facts["waiting_reason"] or ""
+        return with_moments(entry.facts["waiting_reason"] or "")
 
     @admin.action(description="Set the priority of the selected entries…", permissions=["view"])
     def set_priority(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> HttpResponse | None:

@@ -33,6 +33,7 @@ from jobs.admin.pages import as_json, estimate_in_words
 from jobs.admin_base import OfJobAdmin
 from jobs.permissions import own_teams
 from jobs.providers import label_of
+from jobs.providers.hardware_names import hardware_label
 from jobs.roles import MANAGERS
 from queueing.budgets.outlook import BudgetReader
 
@@ -149,7 +150,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
 
     @admin.display(description="hardware")
     def hardware(self, request: ApprovalRequest) -> str:
-        return request.job.hardware_profile
+        return hardware_label(request.job.hardware_profile)
 
     @admin.display(description="how the cost was estimated")
     def how_estimated(self, request: ApprovalRequest) -> str:

@@ -76,6 +76,8 @@ class OfDjangoQ(PlainPages[Any]):
         columns = [field.name for field in self.opts.get_fields()]
         labels = {name: capfirst(label) for name, label in self.labels.items()}
         hints = {name: self.hints.get(name, "") for name in columns}
+        if getattr(obj, "next_run", None):
+            hints["next_run"] = format_html("In your time zone, as stored: {}", moment_on_page(obj.next_run))
         return super().get_form(request, obj, change, **{"labels": labels, "help_texts": hints, **kwargs})
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:

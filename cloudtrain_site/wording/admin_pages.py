@@ -8,14 +8,16 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from django.contrib import admin
 from django.contrib.admin.options import BaseModelAdmin
+from django.contrib.admin.utils import quote
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.http import HttpRequest, HttpResponse
+from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
-from cloudtrain_site.wording.values import day_in_words, in_words, moment_on_page, money
+from cloudtrain_site.wording.values import day_in_words, in_words, isolated, moment_on_page, money, with_moments
 
 M = TypeVar("M", bound=models.Model)
 Show = Callable[[Any], Any]
@@ -27,7 +29,16 @@ def amount(value: Any) -> SafeString:
 
 
 def filled_in_words(value: Any) -> str:
-    return NOTHING if value in ([], {}, ()) else in_words(value)
+    return NOTHING if value in ([], {}, ()) else with_moments(in_words(value))
+
+
+def linked(target: models.Model) -> SafeString:
+    """Return the name of a row with a link to its page, as Django's read-only pages have it, but isolated."""
+    try:
+        page = reverse(f"admin:{target._meta.app_label}_{target._meta.model_name}_change", args=[quote(target.pk)])
+    except NoReverseMatch:
+        return isolated(target)
+    return format_html('<a href="{}">{}</a>', page, isolated(target))
 
 
 #: By the class of a field; the first that fits.
@@ -50,7 +61,7 @@ class PlainValues(BaseModelAdmin[M], Generic[M]):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return them twice where they are shown in words: Django leaves those out of the form by their names."""
         names = super().get_readonly_fields(request, obj)
-        return list(dict.fromkeys([*names, *map(self._plain, names)]))
+        return list(dict.fromkeys([*names, *map(self._plain_or_linked, names)]))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return the page's groups; what can be edited stays as it is."""
@@ -66,7 +77,14 @@ class PlainValues(BaseModelAdmin[M], Generic[M]):
     def _plain_line(self, line: Any, read: set[Any] | None) -> Any:
         if isinstance(line, list | tuple):
             return tuple(self._plain_line(one, read) for one in line)
-        return self._plain(line) if read is None or line in read else line
+        return self._plain_or_linked(line) if read is None or line in read else line
+
+    def _plain_or_linked(self, name: Any) -> Any:
+        """Return what stands for a field on a page. In a list Django joins the table of a relation by its own name."""
+        is_relation = name in {field.name for field in self.opts.fields if isinstance(field, models.ForeignKey)}
+        if is_relation and name not in self.shown and not hasattr(self, name):
+            return _column(self.opts.get_field(name), self.labels.get(name), linked)
+        return self._plain(name)
 
     def _plain(self, name: Any) -> Any:
         if not isinstance(name, str) or hasattr(self, name):

@@ -8,11 +8,13 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
 
 CENT = Decimal("0.01")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+#: "2026-12-01 10:37 UTC" of sentences, "1 Dec 2026, 10:37 UTC" of `moment_in_words`.
+_IN_TEXT = re.compile(r"(?:(?P<iso>\d{4}-\d\d-\d\d)|(?P<day>\d\d? [A-Z][a-z]{2} \d{4}),) (?P<time>\d\d:\d\d) UTC\b")
 
 #: To what an estimate of at least so many seconds is rounded, in seconds.
 ROUNDING = ((86_400, 3_600), (4 * 3_600, 1_800), (3_600, 600), (600, 300), (60, 60), (0, 10))
@@ -79,6 +81,16 @@ def moment_on_page(moment: datetime) -> SafeString:
         moment.astimezone(UTC).isoformat(),
         _without_zone(moment),
     )
+
+
+def with_moments(text: str) -> SafeString:
+    """Return a text with its moments of UTC as `moment_on_page` has them."""
+
+    def shown(match: re.Match[str]) -> str:
+        day = match["iso"] or str(datetime.strptime(match["day"], "%d %b %Y").date())  # noqa: DTZ007 - no moment yet
+        return moment_on_page(datetime.fromisoformat(f"{day}T{match['time']}+00:00"))
+
+    return mark_safe(_IN_TEXT.sub(shown, escape(text)))  # noqa: S308 - escaped, and elements that are
 
 
 def in_words(value: Any) -> str:

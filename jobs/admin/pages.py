@@ -30,6 +30,7 @@ from jobs import lifecycle
 from jobs.admin.deactivation import DeactivatesOrganizations, DeactivatesUsers
 from jobs.admin.recorded import MembershipInline, RecordedUserAdmin, RecordsEdits, store_members
 from jobs.admin_base import (
+    SHOWN,
     OfJobAdmin,
     OfProviderAdmin,
     PlainNamesAdmin,
@@ -290,7 +291,7 @@ class ProviderConfigAdmin(RecordsEdits[ProviderConfig], OfProviderAdmin[Provider
     why_nothing = "Add one to set the prices, the default hardware and the webhook of a provider."
     list_display = ("name", "enabled", "webhook_url", "default_hardware", "updated_at")
     labels: ClassVar = {"webhook_url": "webhook URL"}
-    shown: ClassVar = {"name": label_of}
+    shown: ClassVar = {**SHOWN, "name": label_of}
     readonly_fields = ("name",)
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:

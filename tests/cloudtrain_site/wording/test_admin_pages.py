@@ -104,6 +104,23 @@ def test_background_tasks_are_named_as_all_else(as_root: Client) -> None:
     page = read(as_root, f"django_q/success/{task.id}/change/")
     assert "View successful task" in page and "every: 5.0" in page and "Took: 0 ms" in page
     assert "Pickled" not in page and "Dotted" not in page
-    edited = read(as_root, f"django_q/schedule/{Schedule.objects.get().pk}/change/")
+    polling = Schedule.objects.get()
+    edited = read(as_root, f"django_q/schedule/{polling.pk}/change/")
+    assert "Date (UTC):" in edited and f"as stored: {polling.next_run:%-d %b %Y, %H:%M}" in edited
     assert "Scheduled tasks › polling" in edited and "Change scheduled task" in edited
     assert "Next run:" in edited and "stored in UTC" not in edited
+
+
+def test_names_of_other_rows_are_isolated_from_their_numbers(
+    as_root: Client, client: Client, make_job: MakeJob, bob: User, acme: Organization
+) -> None:
+    job = make_job(config_name="نموذج", number=12)
+    shown = LedgerEntry.objects.create(
+        job=job, sequence=1, kind=EntryKind.SETTLE, amount=1, at=NIGHT, day=NIGHT.date(), provider="local",
+        organization=acme,
+    )  # fmt: skip
+    for user in (None, bob):
+        if user is not None:
+            client.force_login(user)
+        page = client.get(f"/admin/jobs/ledgerentry/{shown.pk}/change/").content.decode()
+        assert f'<a href="/admin/jobs/job/{job.pk}/change/"><bdi>نموذج</bdi> #12</a>' in page

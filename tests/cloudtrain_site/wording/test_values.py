@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from cloudtrain_site.wording.values import in_words, rough_duration, took
+from cloudtrain_site.wording.values import in_words, moment_on_page, rough_duration, took, with_moments
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,9 @@ def test_a_run_took_as_long_as_one_can_tell(milliseconds: float, text: str) -> N
 )
 def test_values_have_no_signs_of_json(value: Any, text: str) -> None:
     assert in_words(value) == text
+
+
+def test_moments_in_a_text_are_written_in_the_readers_zone() -> None:
+    shown = with_moments("<b> expires 2026-12-01 10:37 UTC; intended: 1 Dec 2026, 10:37 UTC; 2026-12-01")
+    moment = moment_on_page(datetime(2026, 12, 1, 10, 37, tzinfo=UTC))
+    assert shown == f"&lt;b&gt; expires {moment}; intended: {moment}; 2026-12-01"

@@ -95,4 +95,6 @@ def test_a_page_names_the_provider_and_a_new_config_is_of_another(as_root: Clien
     assert "&rsaquo; Replicate" in shown and "Webhook URL" in shown and '{"h100": 0.0012' in shown
     assert 'value="replicate"' not in as_root.get("/admin/jobs/providerconfig/add/").content.decode()
     ProviderConfig.objects.bulk_create([ProviderConfig(name=name) for name in names()], ignore_conflicts=True)
-    assert "Every provider has one already" in as_root.get("/admin/jobs/providerconfig/add/").content.decode()
+    assert as_root.get("/admin/jobs/providerconfig/add/").status_code == 403
+    page = as_root.get("/admin/jobs/providerconfig/").content.decode()
+    assert "Every provider has one." in page and "/admin/jobs/providerconfig/add/" not in page
