@@ -3,8 +3,10 @@
     python -m bench.bench_streams [--clients 10000] [--processes 4] [--seconds 20]
 
 Fifty events a second go to one of a hundred organizations each, so that a reader gets one of a hundred. First all stay,
-then twenty a second leave without a word and come back, then one of the processes is killed. Beside it stands the
-least that a server can do: one process that has the events in its memory and writes them to the same readers.
+then twenty a second leave without a word and come back, then one of the processes is killed and all its readers come
+back at once. A last arrival is the last of those whose stream was open when the event was sent: the others get it
+when they are back, and whether they got all of them, once, is counted at the end. Beside it stands the least that a
+server can do: one process that has the events in its memory and writes them to the same readers.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import random
 import resource
@@ -21,7 +24,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from statistics import median
 from typing import Any, cast
 
 import uvloop
@@ -29,6 +32,7 @@ import uvloop
 from bench.bench_rest import family, is_web, processor_seconds, share_mb
 from bench.event_site import ORGANIZATIONS, OURS, Site, running_site
 from bench.event_site import WRITES_A_SECOND as EVENTS_A_SECOND
+from bench.stack import Figure, print_table
 from bench.stream_readers import Arrivals, Reader
 from tests.servers import free_port
 
@@ -39,23 +43,25 @@ FIRST = 400
 SETTLE_SECONDS = 5
 #: For how long the readers may lack the last events after the writer has ended.
 LATE_SECONDS = 30
-MOST_KILOBYTES, MOST_SECONDS = 25, 1.0
+MOST_KILOBYTES, MOST_MS = 25.0, 1000.0
 
 
 @dataclass
 class Phase:
-    """What was seen in a stretch of time."""
+    """What was seen in a stretch of time: how late the last reader of each event was, in seconds."""
 
-    name: str
     lasts: list[float] = field(default_factory=list)
-    incomplete: int = 0
-    processor: float = 0.0
+    #: The last of those whose stream was open when the event was sent.
+    lasts_of_open: list[float] = field(default_factory=list)
+    cores: float = 0.0
+    #: Until everybody had their stream again.
+    until_all_seconds: float = 0.0
 
-    def row(self) -> str:
-        lasts = sorted(self.lasts)
-        figures = [lasts[len(lasts) // 2], lasts[len(lasts) * 99 // 100], lasts[-1]] if lasts else [float("nan")] * 3
-        shown = " | ".join(f"{1000 * figure:9.0f}" for figure in figures)
-        return f"| {self.name:44} | {len(lasts):6} | {shown} | {self.processor:9.2f} |"
+    def median_ms(self) -> float:
+        return 1000 * median(self.lasts_of_open or [math.nan])
+
+    def worst_ms(self) -> float:
+        return 1000 * max(self.lasts_of_open, default=math.nan)
 
 
 @dataclass
@@ -75,9 +81,9 @@ class Crowd:
 
         await asyncio.gather(*map(open_one, self.readers))
 
-    async def watch(self, name: str, seconds: float, meanwhile: Coroutine[Any, Any, None] | None = None) -> Phase:
+    async def watch(self, seconds: float, meanwhile: Coroutine[Any, Any, None] | None = None) -> Phase:
         """Note the events of the next seconds: for each when the last reader had it."""
-        phase, before = Phase(name), set(self.arrivals.latest)
+        phase, before = Phase(), set(self.arrivals.latest)
         costs, started = {pid: processor_seconds(pid) for pid in self.pids()}, time.monotonic()
         task = asyncio.create_task(meanwhile) if meanwhile else None
         await asyncio.sleep(seconds)
@@ -85,10 +91,22 @@ class Crowd:
             await task
         # A process that was killed meanwhile tells nothing any more, nor does one that has begun since.
         spent = sum(processor_seconds(pid) - costs[pid] for pid in self.pids() if pid in costs)
-        phase.processor = spent / (time.monotonic() - started)
+        phase.cores = spent / (time.monotonic() - started)
         # The newest may not have reached everybody yet.
         await asyncio.sleep(2)
-        phase.lasts = [late for key, late in self.arrivals.latest.items() if key not in before]
+        phase.lasts, phase.lasts_of_open = (
+            [late for key, late in latest.items() if key not in before]
+            for latest in (self.arrivals.latest, self.arrivals.latest_of_open)
+        )
+        return phase
+
+    async def outlive(self, pid: int, seconds: float) -> Phase:
+        """Kill a process, and watch how its readers come back while the others stay."""
+        killed_at = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        phase = await self.watch(seconds)
+        await until(lambda: all(reader.is_open.is_set() for reader in self.readers))
+        phase.until_all_seconds = max(reader.opened_at for reader in self.readers) - killed_at
         return phase
 
     async def come_and_go(self, seconds: float) -> None:
@@ -107,12 +125,19 @@ class Crowd:
 
     async def until_settled(self, last_turns: dict[int, int]) -> int:
         """Wait until everybody has the last event of their organization. Returns how many readers don't."""
-        deadline = time.monotonic() + LATE_SECONDS
-        while True:
-            missing = sum(reader.turn < last_turns.get(reader.organization, 0) for reader in self.readers)
-            if not missing or time.monotonic() > deadline:
-                return missing
-            await asyncio.sleep(0.2)
+
+        def missing() -> int:
+            return sum(reader.turn < last_turns.get(reader.organization, 0) for reader in self.readers)
+
+        await until(lambda: not missing())
+        return missing()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for it, but not for ever."""
+    deadline = time.monotonic() + LATE_SECONDS
+    while not condition() and time.monotonic() < deadline:
+        await asyncio.sleep(0.2)
 
 
 def web_pids(site: Site) -> list[int]:
@@ -124,11 +149,8 @@ def web_pids(site: Site) -> list[int]:
     return found
 
 
-def connections_of(pid: int) -> int:
-    return sum(os.readlink(link).startswith("socket:") for link in Path(f"/proc/{pid}/fd").iterdir())
-
-
-async def measure(options: argparse.Namespace) -> None:
+async def measure(options: argparse.Namespace) -> list[Figure]:
+    floor_phase = await measure_floor(options)
     with running_site(OURS, postgresql=True, processes=options.processes) as site:
         people = json.loads(await site.finish("people", seconds=240))
         while len(web_pids(site)) < options.processes:
@@ -136,53 +158,62 @@ async def measure(options: argparse.Namespace) -> None:
         arrivals = Arrivals()
         places = [people[n % len(people)] for n in range(options.clients)]
         readers = [Reader(site.port, organization, session, arrivals) for organization, session in places]
-        crowd = Crowd(readers[:FIRST], arrivals, lambda: web_pids(site))
-        await crowd.open()
-        await asyncio.sleep(2)
-        before = sum(map(share_mb, web_pids(site)))
-        cost, started = sum(map(processor_seconds, web_pids(site))), time.monotonic()
-        crowd.readers = readers[FIRST:]
-        await crowd.open()
-        crowd.readers = readers
-        took = time.monotonic() - started
-        cost = sum(map(processor_seconds, web_pids(site))) - cost
-        await asyncio.sleep(SETTLE_SECONDS)
-        after = sum(map(share_mb, web_pids(site)))
-        kilobytes = 1024 * (after - before) / (options.clients - FIRST)
-        spread = sorted(map(connections_of, web_pids(site)))
-        print(f"\n{options.clients} streams over {options.processes} web processes on PostgreSQL\n")
-        print(f"opened in {took:.0f} s, {1000 * cost / (options.clients - FIRST):.1f} ms of processor time each")
-        print(f"sockets of each process: {', '.join(map(str, spread))}")
-        print(f"memory: {before:.0f} MB (PSS) before, {after:.0f} MB with all: {kilobytes:.1f} kB a stream", end="")
-        print("" if kilobytes <= MOST_KILOBYTES else " MISSED", f"(target {MOST_KILOBYTES})", flush=True)
-        seconds = options.seconds
-        total = 3 * seconds + 10
+        crowd = Crowd(readers, arrivals, lambda: web_pids(site))
+        figures = [Figure("streams open", options.clients), *await open_all(crowd)]
+        total = 3 * options.seconds + 10
         writer = asyncio.create_task(site.finish("tell", "--seconds", str(total), seconds=total + 60))
         await asyncio.sleep(2)
-        print_heads()
-        staying = await crowd.watch("all stay", seconds)
-        print(staying.row(), "MISSED" if max(staying.lasts, default=9) > MOST_SECONDS else "", flush=True)
-        moving = await crowd.watch(
-            f"{LEAVE_A_SECOND} a second leave and come back", seconds, crowd.come_and_go(seconds)
-        )
-        print(moving.row(), flush=True)
-        reconnects = arrivals.reconnects
-        os.kill(web_pids(site)[0], signal.SIGKILL)
-        print((await crowd.watch("one process is killed, its readers come back", seconds)).row(), flush=True)
-        last_turns = {int(key): turn for key, turn in json.loads(await writer).items()}
-        missing = await crowd.until_settled(last_turns)
-        count, later = sum(arrivals.readers.values()), arrivals.reconnects - reconnects
-        print(f"\n{count} arrivals, {reconnects} and {later} reconnects:", end=" ")
-        print(f"{arrivals.doubled} doubled, {arrivals.lost} lost, {missing} readers without the last event")
-        print(f"refused: {dict(arrivals.refused) or 'none'}", flush=True)
+        figures += of_phase("all stay", await crowd.watch(options.seconds), floor_phase)
+        moving = await crowd.watch(options.seconds, crowd.come_and_go(options.seconds))
+        figures += of_phase(f"{LEAVE_A_SECOND} a second come and go", moving)
+        before = arrivals.reconnects
+        storm = await crowd.outlive(web_pids(site)[0], options.seconds)
+        figures += of_phase("one killed, those who stay", storm)
+        figures += [
+            Figure("  its readers, who come back at once", arrivals.reconnects - before),
+            Figure("  until all are back", storm.until_all_seconds, "s"),
+            Figure("  an event's last arrival, of all, worst", max(storm.lasts, default=math.nan), "s"),
+        ]
+        missing = await crowd.until_settled({int(key): turn for key, turn in json.loads(await writer).items()})
+        figures += [
+            Figure("arrivals", arrivals.count),
+            Figure("doubled", arrivals.doubled, target=0),
+            Figure("lost", arrivals.lost, target=0),
+            Figure("readers without the last event", missing, target=0),
+            Figure("answers other than a stream", arrivals.refused.total(), target=0),
+        ]
         for reader in readers:
             reader.leave()
+    return figures
 
 
-def print_heads() -> None:
-    heads = " | ".join(f"{head:>9}" for head in ("median", "99 %", "worst", "cores"))
-    print(f"\n| {'last arrival of an event, ms':44} | events | {heads} |")
-    print(f"|{'-' * 46}|{'-' * 7}:|{'-' * 10}:|{'-' * 10}:|{'-' * 10}:|{'-' * 10}:|", flush=True)
+async def open_all(crowd: Crowd) -> list[Figure]:
+    """Open all streams. Returns what each costs in processor time and memory."""
+    readers = crowd.readers
+    crowd.readers = readers[:FIRST]
+    await crowd.open()
+    await asyncio.sleep(2)
+    memory, spent = sum(map(share_mb, crowd.pids())), sum(map(processor_seconds, crowd.pids()))
+    started = time.monotonic()
+    crowd.readers = readers[FIRST:]
+    await crowd.open()
+    crowd.readers = readers
+    took, spent = time.monotonic() - started, sum(map(processor_seconds, crowd.pids())) - spent
+    await asyncio.sleep(SETTLE_SECONDS)
+    memory, count = sum(map(share_mb, crowd.pids())) - memory, len(readers) - FIRST
+    return [
+        Figure("opened a second", count / took, "/s"),
+        Figure("processor time to open one", 1000 * spent / count, "ms"),
+        Figure("memory of one (PSS)", 1024 * memory / count, "kB", target=MOST_KILOBYTES),
+    ]
+
+
+def of_phase(name: str, phase: Phase, least: Phase | None = None) -> list[Figure]:
+    return [
+        Figure(f"{name}: last arrival, median", phase.median_ms(), "ms", least and least.median_ms()),
+        Figure(f"{name}: worst", phase.worst_ms(), "ms", least and least.worst_ms(), MOST_MS),
+        Figure(f"{name}: web, cores", phase.cores, "", least and least.cores),
+    ]
 
 
 # --- The least that a server can do ---------------------------------------------------------------------------
@@ -219,27 +250,25 @@ async def floor(port: int, people: int, seconds: float) -> None:
         await asyncio.sleep(max(0.0, started + number / EVENTS_A_SECOND - time.monotonic()))
 
 
-async def measure_floor(options: argparse.Namespace) -> None:
+async def measure_floor(options: argparse.Namespace) -> Phase:
     port, arrivals = free_port(), Arrivals()
     command = [sys.executable, "-m", "bench.bench_streams", "--floor", str(port), "--clients", str(options.clients)]
     process = await asyncio.create_subprocess_exec(*command, "--seconds", str(options.seconds + 5))
     try:
         readers = [Reader(port, n % ORGANIZATIONS, str(n % ORGANIZATIONS), arrivals) for n in range(options.clients)]
         crowd = Crowd(readers, arrivals, lambda: [process.pid])
-        await asyncio.sleep(1)
         await crowd.open()
-        phase = await crowd.watch("the least that a server can do", options.seconds)
-        print_heads()
-        print(phase.row(), flush=True)
+        phase = await crowd.watch(options.seconds)
         for reader in readers:
             reader.leave()
     finally:
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+    return phase
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clients", type=int, default=10_000)
     parser.add_argument("--processes", type=int, default=4)
@@ -250,10 +279,10 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if options.floor:
         uvloop.run(floor(options.floor, options.clients, options.seconds))
-        return
-    uvloop.run(measure(options))
-    uvloop.run(measure_floor(options))
+        return 0
+    title = f"{options.clients} streams over {options.processes} web processes on PostgreSQL; baseline: the least"
+    return print_table(title, uvloop.run(measure(options)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

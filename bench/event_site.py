@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,15 +110,26 @@ def _sender() -> Callable[..., bool]:
 
 def prepare() -> None:
     """Make the tables and a user; print the key of a session."""
-    from django.conf import settings
     from django.contrib.auth.models import User
     from django.core.management import call_command
-    from django.test import Client
 
     call_command("migrate", verbosity=0)
-    browser = Client()
-    browser.force_login(User.objects.create_user("bench"))
-    print(browser.cookies[settings.SESSION_COOKIE_NAME].value)
+    print(*_sessions_of([User.objects.create_user("bench")]))
+
+
+def _sessions_of(users: Sequence[Any]) -> list[str]:
+    """Sign each of them in with a browser, which has opened a page: so its session is listed. Returns their keys."""
+    from allauth.usersessions.models import UserSession
+    from django.test import Client
+
+    keys = []
+    for user in users:
+        browser = Client()
+        browser.force_login(user)
+        keys.append(str(browser.session.session_key))
+    pairs = zip(keys, users, strict=True)
+    UserSession.objects.bulk_create(UserSession(session_key=key, user=user, ip="127.0.0.1") for key, user in pairs)
+    return keys
 
 
 def announce() -> None:
@@ -149,9 +160,7 @@ def write(writer: int, seconds: float) -> None:
 
 def people() -> None:
     """Make users in organizations; print the organization and the session of each."""
-    from django.conf import settings
     from django.contrib.auth.models import User
-    from django.test import Client
 
     from jobs.models import Membership, Organization
     from jobs.roles import Role
@@ -160,12 +169,7 @@ def people() -> None:
     users = User.objects.bulk_create(User(username=f"user-{n}") for n in range(PEOPLE))
     places = [(user, organizations[n % len(organizations)]) for n, user in enumerate(users)]
     Membership.objects.bulk_create(Membership(user=u, organization=o, role=Role.VIEWER) for u, o in places)
-    sessions = []
-    for user, organization in places:
-        browser = Client()
-        browser.force_login(user)
-        sessions.append((organization.pk, browser.cookies[settings.SESSION_COOKIE_NAME].value))
-    print(json.dumps(sessions))
+    print(json.dumps([(place[1].pk, key) for place, key in zip(places, _sessions_of(users), strict=True)]))
 
 
 def rows() -> None:

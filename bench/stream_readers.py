@@ -22,18 +22,20 @@ COMES_BACK_SECONDS = 2.0
 class Arrivals:
     """What all readers saw together."""
 
-    #: By organization and turn: how many readers have it, and how late the last one was.
-    readers: Counter[tuple[int, int]] = field(default_factory=Counter)
+    #: By organization and turn: how late the last reader had it, of all and of those whose stream was open before it.
     latest: defaultdict[tuple[int, int], float] = field(default_factory=lambda: defaultdict(float))
+    latest_of_open: defaultdict[tuple[int, int], float] = field(default_factory=lambda: defaultdict(float))
+    count: int = 0
     doubled: int = 0
     lost: int = 0
     reconnects: int = 0
     refused: Counter[bytes] = field(default_factory=Counter)
 
-    def note(self, organization: int, turn: int, late: float) -> None:
-        key = (organization, turn)
-        self.readers[key] += 1
+    def note(self, key: tuple[int, int], late: float, *, was_open: bool) -> None:
+        self.count += 1
         self.latest[key] = max(self.latest[key], late)
+        if was_open:
+            self.latest_of_open[key] = max(self.latest_of_open[key], late)
 
 
 class Reader(asyncio.Protocol):
@@ -45,15 +47,23 @@ class Reader(asyncio.Protocol):
         self.last_id = b""
         self.turn = 0
         self.is_open = asyncio.Event()
+        self.opened_at = 0.0
         self.is_away = False
         self._rest = b""
         self._transport: asyncio.WriteTransport | None = None
+        self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Connect, and return when the stream has begun."""
+        """Connect, again and again if need be, and return when the stream has begun."""
         self.is_open.clear()
         self._rest = b""
-        await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self.port)
+        while True:
+            try:
+                await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self.port)
+            except OSError:
+                await asyncio.sleep(COMES_BACK_SECONDS)
+            else:
+                break
         await self.is_open.wait()
 
     def leave(self) -> None:
@@ -94,6 +104,7 @@ class Reader(asyncio.Protocol):
         if greeted:
             self.last_id = greeted[1]
         self._rest = b""
+        self.opened_at = time.monotonic()
         self.is_open.set()
         self._take(body)
 
@@ -107,7 +118,8 @@ class Reader(asyncio.Protocol):
             number, turn, at = match.groups()
             self._note(int(turn))
             self.last_id = number
-            self.arrivals.note(self.organization, int(turn), now - float(at))
+            sent_at = float(at)
+            self.arrivals.note((self.organization, int(turn)), now - sent_at, was_open=self.opened_at < sent_at)
         # Of a chunk that was cut, the part that may be the beginning of an event.
         self._rest = data[max(end, len(data) - 512) :] if data[end:].rstrip(b"\r\n0123456789abcdef") else b""
 
@@ -119,14 +131,10 @@ class Reader(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self.is_open.clear()
         if not self.is_away:
             self.is_away = True
             asyncio.get_running_loop().call_later(COMES_BACK_SECONDS, self._retry)
 
     def _retry(self) -> None:
-        task = asyncio.get_running_loop().create_task(self.come_back())
-        task.add_done_callback(self._retry_failed)
-
-    def _retry_failed(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            asyncio.get_running_loop().call_later(COMES_BACK_SECONDS, self._retry)
+        self._task = asyncio.get_running_loop().create_task(self.come_back())
