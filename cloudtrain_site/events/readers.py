@@ -18,7 +18,7 @@ import asyncio
 import json
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count, islice
@@ -66,6 +66,14 @@ class RecentEvents:
         self.after = after
         self._events: deque[StoredEvent] = deque()
         self._characters = 0
+
+    def begin_with(self, events: Collection[StoredEvent]) -> None:
+        """Keep those up to the number `after` too, if they lead to it without a gap. To be called before `append`."""
+        earlier = [event for event in events if event.number <= self.after]
+        if earlier and earlier[0].number == self.after - len(earlier) + 1:
+            self.after = earlier[0].number - 1
+            for event in earlier:
+                self.append(event)
 
     def append(self, event: StoredEvent) -> None:
         """Keep it, and of the others what fits."""

@@ -124,6 +124,35 @@ class TestRecentEvents:
 
         run(scene)
 
+    def test_a_process_that_takes_the_place_of_another_needs_no_table_either(self) -> None:
+        async def scene() -> None:
+            written = await publish_many(20)
+            async with opened(BOB, EVERYONE) as bob:
+                await until(lambda: bob.reader.needs_no_table(3))
+                with no_reads():
+                    async with opened(ALICE, EVERYONE, last_id=3) as alice:
+                        written.append(await publish_one(EVERYONE))
+                        await until(lambda: alice.numbers == written[3:])
+                assert bob.numbers == written[20:]
+
+        run(scene)
+
+    @pytest.mark.parametrize(
+        ("earlier", "after", "kept"),
+        [
+            ([4, 5, 6], 3, [4, 5]),
+            ([1, 2, 3, 5], 5, []),
+            ([3, 4], 5, []),
+            ([6], 5, []),
+            ([], 5, []),
+        ],
+    )
+    def test_earlier_ones_count_when_none_is_missing(self, earlier: list[int], after: int, kept: list[int]) -> None:
+        recent = RecentEvents(after=5)
+        recent.begin_with([StoredEvent(number, EVERYONE, "{}") for number in earlier])
+        assert recent.after == after
+        assert [event.number for event in recent.since(after)] == kept
+
     def test_what_fell_out_of_them_is_read_from_the_table(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(readers, "RECENT_EVENTS", 5)
 
