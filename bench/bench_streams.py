@@ -168,7 +168,7 @@ async def measure(options: argparse.Namespace) -> list[Figure]:
         figures += of_phase(f"{LEAVE_A_SECOND} a second come and go", moving)
         before = arrivals.reconnects
         storm = await crowd.outlive(web_pids(site)[0], options.seconds)
-        figures += of_phase("one killed, those who stay", storm)
+        figures += of_phase("one process killed", storm)
         figures += [
             Figure("  its readers, who come back at once", arrivals.reconnects - before),
             Figure("  until all are back", storm.until_all_seconds, "s"),

@@ -12,7 +12,7 @@ from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.signals import got_request_exception
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
 from cloudtrain_site.events import asgi
 from cloudtrain_site.events.asgi import StreamEndpoint
@@ -128,9 +128,14 @@ def lines_of(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_the_answer_and_the_line_in_the_log_are_djangos(
-    browser: tuple[bytes, bytes], alice: User, caplog: pytest.LogCaptureFixture, settings: Any
+    browser: tuple[bytes, bytes],
+    alice: User,
+    caplog: pytest.LogCaptureFixture,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings.SECURE_HSTS_SECONDS = 60
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)  # as the fixture web_server does
     scope = scope_of(HOST, browser, (b"x-correlation-id", b"abc"), query=b"reader=%d" % alice.pk, scheme="https")
     caplog.set_level(logging.INFO)
     front = asyncio.run(Reader().ask(DeferredResponses(StreamEndpoint(_djangos)), scope))
