@@ -55,7 +55,8 @@ def run(name: str, bench: Bench, limit_seconds: float) -> Result:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default="", help="names of benches, separated by commas")
-    chosen = [name for name in parser.parse_args().only.split(",") if name] or list(BENCHES)
+    chosen = [name for name in parser.parse_args().only.split(",") if name]
+    chosen = chosen or [name for name, bench in BENCHES.items() if not bench.only_by_name]
     if unknown := set(chosen) - BENCHES.keys():
         parser.error(f"{', '.join(sorted(unknown))}: no such bench; there are {', '.join(BENCHES)}")
     end_as_by_ctrl_c()

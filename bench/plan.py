@@ -19,6 +19,8 @@ class Bench:
     missing: Callable[[], str] = str
     #: Longer than it takes on two quiet cores; it is ended then.
     limit_seconds: float = 150.0
+    #: It has no place in the 20 minutes, and runs for `make bench ONLY=NAME`.
+    only_by_name: bool = False
 
 
 def program(*names: str) -> Callable[[], str]:
@@ -45,7 +47,7 @@ BENCHES = {
     "sync": Bench("--jobs 100 1000"),
     "webhooks": Bench("--seconds 10"),
     "processes": Bench("--seconds 4", program("postgres")),
-    "streams": Bench(missing=lambda: "a run by hand, which prints its own table: python -m bench.bench_streams"),
+    "streams": Bench("--seconds 12", program("postgres"), 240.0, only_by_name=True),
     "events": Bench("--clients 100 --seconds 4"),
     "ledger": Bench("--entries 100000 --waiting 20000 --running 500", program("postgres")),
     "pages": Bench("--jobs 20000", program("postgres")),
