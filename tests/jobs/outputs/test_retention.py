@@ -22,7 +22,7 @@ from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.extensions import kept
 from cloudtrain_site.notices.models import Notice
-from jobs.models import Job, StoredOutput
+from jobs.models import Job, OutputFetch, StoredOutput
 from jobs.outputs import keeping, measuring, retention
 from jobs.outputs.retention import GB, Stored, due_removals
 from jobs.outputs.store import absence_of, folder_of
@@ -339,3 +339,13 @@ def test_a_round_reads_no_more_jobs_once_its_time_is_over(
     with django_assert_num_queries(1):
         assert measuring.measure_ended(time.monotonic()) == 0
     assert measuring.measure_ended(inf) == 3
+
+
+def test_once_measured_a_run_is_measured_again_only_when_more_came(old: MakeTrained) -> None:
+    jobs = [old() for _ in range(3)]
+    assert measuring.measure_ended(inf) == 3
+    StoredOutput.objects.filter(pk__in=[job.pk for job in jobs[:2]]).update(measured_at=None)
+    OutputFetch.objects.create(job=jobs[0])
+    assert measuring.measure_ended(inf) == 1
+    OutputFetch.objects.update(status=OutputFetch.Status.COMPLETE)
+    assert measuring.measure_ended(inf) == 1
