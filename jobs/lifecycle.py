@@ -16,7 +16,7 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from cloudtrain_site.correlation_ids import get_correlation_id
-from cloudtrain_site.database.fast_sql import insert_one
+from cloudtrain_site.database.fast_sql import insert, insert_one
 from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Change, Source, change_state
@@ -108,17 +108,28 @@ def _mark_dataset_used(upload_id: str) -> None:
 
 
 def adopt_discovered(
-    training: DiscoveredTraining,
+    trainings: Sequence[DiscoveredTraining],
     *,
     provider: str,
     organization: Organization | None,
     source: str,
     sealed: str = "",
-) -> Job:
-    """Store a training that was made elsewhere, as it is now. Raises IntegrityError when it is stored already.
+) -> list[Job]:
+    """Store trainings that were made elsewhere, as they are now. Raises IntegrityError when one is stored already.
 
-    `sealed` holds the secrets of its config, when they are known: they are masked in what its provider reports.
+    `sealed` holds the secrets of their configs, when they are known: they are masked in what the provider reports.
     """
+    jobs = [_discovered(training, provider, organization, sealed) for training in trainings]
+    with unit_of_work(release_at_commit=True):
+        insert(jobs)
+        for job in jobs:
+            job._state.adding = False
+        for job, training in zip(jobs, trainings, strict=True):
+            _record_discovered(job, training.snapshot, source)
+    return jobs
+
+
+def _discovered(training: DiscoveredTraining, provider: str, organization: Organization | None, sealed: str) -> Job:
     snapshot, now = training.snapshot, timezone.now()
     status = snapshot.status or JobStatus.QUEUED
     job = Job(
@@ -147,15 +158,17 @@ def adopt_discovered(
     fields.update(ending_fields(job, status, snapshot))
     for name, value in fields.items():
         setattr(job, name, value)
-    reason = f"found at {provider} as {snapshot.external_id}"
-    change = Change.of(job, "", status, actor=Actor(name=provider), source=source, reason=reason, at=now)
-    with unit_of_work():
-        job.save(force_insert=True)
-        number_at_commit(job)
-        job.record(change)
-        ledger.count_snapshot(job, snapshot)
-        transaction.on_commit(lambda: job.announce(change), robust=True)
     return job
+
+
+def _record_discovered(job: Job, snapshot: Snapshot, source: str) -> None:
+    reason = f"found at {job.provider} as {job.external_id}"
+    actor = Actor(name=job.provider)
+    change = Change.of(job, "", job.status, actor=actor, source=source, reason=reason, at=job.last_synced_at)
+    number_at_commit(job)
+    job.record(change)
+    ledger.count_snapshot(job, snapshot)
+    transaction.on_commit(lambda: job.announce(change), robust=True)
 
 
 def begin_submission(job: Job) -> bool:

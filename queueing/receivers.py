@@ -21,6 +21,7 @@ def free_slot(*, job: Job, change: Change, **kwargs: Any) -> None:
     """End the entry of a job that ended, and request a pass. Should a crash lose this, the next pass does it."""
     if (
         change.new in TERMINAL
+        and change.old  # a training that was found ended had no place in the queue
         and QueueEntry.SUBJECT not in change.along
         and claims.end(job, actor=change.actor, source=change.source)
     ):

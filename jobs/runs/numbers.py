@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from django.db import connection
 
-from cloudtrain_site.database.fast_sql import executed, update_if
+from cloudtrain_site.database.fast_sql import executed, update_rows
 from cloudtrain_site.database.unit_of_work import at_end_of_unit
 from jobs.models import Job
 
@@ -44,8 +44,8 @@ def _number(jobs: Iterable[Job]) -> None:
     for organization, its_jobs in sorted(by_organization.items()):  # in one order, so that no two wait for each other
         last = _count(organization, len(its_jobs))
         for number, job in enumerate(sorted(its_jobs, key=lambda one: one.pk), start=last - len(its_jobs) + 1):
-            if update_if(Job, {"id": job.pk, "number": None}, {"number": number}):
-                job.number = number
+            job.number = number
+        update_rows(its_jobs, ["number"], among={})
 
 
 def _count(organization: int, jobs: int) -> int:

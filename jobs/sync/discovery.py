@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from django.db import IntegrityError
 
+from cloudtrain_site.database.batches import in_batches
 from cloudtrain_site.database.connections import lend_connection
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs import lifecycle
@@ -184,24 +185,20 @@ def _store_discovered(
     source: str,
     organization: Organization | None,
 ) -> int:
-    """Store the unknown ones, in one fixed order: two discoveries at once wait for each other, and don't deadlock."""
+    """Store the unknown ones, in their order: two discoveries at once wait for each other, and don't deadlock."""
     owners = _owners(trainings, name)
     is_any_open = _being_submitted(name).exists()
-    unowned = [
-        item for item in trainings if not _may_belong_to_submission(item, owners.get(item.marker or ""), is_any_open)
-    ]
-    new = 0
-    for first in range(0, len(unowned), TRAININGS_PER_TRANSACTION):
-        with unit_of_work():
-            for item in unowned[first : first + TRAININGS_PER_TRANSACTION]:
-                owner = owners.get(item.marker or "")
-                if owner is not None and orphans.is_orphan(owner, item.snapshot, item.created_at):
-                    new += (
-                        orphans.adopt_orphan(owner, item.snapshot, source=source, made_at=item.created_at) is not None
-                    )
-                else:
-                    new += _store_one(item, name, config, source, organization)
-    return new
+    new, strangers = 0, []
+    for item in trainings:
+        owner = owners.get(item.marker or "")
+        if _may_belong_to_submission(item, owner, is_any_open):
+            continue
+        if owner is not None and orphans.is_orphan(owner, item.snapshot, item.created_at):
+            new += orphans.adopt_orphan(owner, item.snapshot, source=source, made_at=item.created_at) is not None
+        else:
+            strangers.append(replace(item, snapshot=priced(item.snapshot, config)))
+    batches = in_batches(strangers, TRAININGS_PER_TRANSACTION)
+    return new + sum(_store(batch, name, source, organization) for batch in batches)
 
 
 def _owners(trainings: Sequence[DiscoveredTraining], name: str) -> dict[str, Job]:
@@ -225,16 +222,9 @@ def _may_belong_to_submission(item: DiscoveredTraining, owner: Job | None, is_an
     return item.marker is None and is_any_open and item.snapshot.data_removed
 
 
-def _store_one(
-    item: DiscoveredTraining,
-    name: str,
-    config: ProviderConfig,
-    source: str,
-    organization: Organization | None,
-) -> bool:
-    training = replace(item, snapshot=priced(item.snapshot, config))
+def _store(trainings: Sequence[DiscoveredTraining], name: str, source: str, organization: Organization | None) -> int:
+    """Store them in one transaction. Returns how many are new."""
     try:
-        lifecycle.adopt_discovered(training, provider=name, organization=organization, source=source)
-    except IntegrityError:
-        return False  # another discovery, or a webhook, was quicker
-    return True
+        return len(lifecycle.adopt_discovered(trainings, provider=name, organization=organization, source=source))
+    except IntegrityError:  # another discovery, or a webhook, was quicker with one of them
+        return sum(_store([one], name, source, organization) for one in trainings) if len(trainings) > 1 else 0

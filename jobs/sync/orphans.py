@@ -58,8 +58,8 @@ def adopt_orphan(owner: Job, snapshot: Snapshot, *, source: str, made_at: dateti
     with job_log_context(owner):
         try:
             with unit_of_work():
-                orphan = lifecycle.adopt_discovered(
-                    training,
+                [orphan] = lifecycle.adopt_discovered(
+                    [training],
                     provider=owner.provider,
                     organization=owner.organization,
                     source=source,

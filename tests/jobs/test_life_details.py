@@ -56,7 +56,8 @@ def adopt(acme: Organization, snapshot: Snapshot) -> Job:
         dataloader_config=[],
         marker=None,
     )
-    return lifecycle.adopt_discovered(found, provider="replicate", organization=acme, source=Source.POLL)
+    [job] = lifecycle.adopt_discovered([found], provider="replicate", organization=acme, source=Source.POLL)
+    return job
 
 
 def history() -> list[tuple[str, str, str, str]]:

@@ -366,7 +366,7 @@ def test_a_found_training_that_has_ended_tells_how_long_it_ran(acme: Organizatio
     found = DiscoveredTraining(
         snapshot=ended, created_at=START, name="Flux", config={}, dataloader_config=[], marker=None
     )
-    lifecycle.adopt_discovered(found, provider="replicate", organization=acme, source=Source.POLL)
+    lifecycle.adopt_discovered([found], provider="replicate", organization=acme, source=Source.POLL)
     assert Job.objects.values_list("duration_ms", "name_key").get() == (3000, "flux")
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -19,6 +21,7 @@ from jobs.management.commands import sync_jobs
 from jobs.models import Job, JobEvent, Organization, ProviderConfig
 from jobs.providers.base import ProviderError
 from jobs.statuses import JobStatus
+from jobs.sync import discovery
 from jobs.sync.discovery import DiscoveryResult, discover
 from tests.factories import make_user
 from tests.races import at_once
@@ -98,6 +101,32 @@ def test_two_discoveries_at_once_find_each_training_once(fake: FakeReplicate) ->
     outcomes = at_once(found, found)
     assert sum(outcome.new for outcome in outcomes) == 40
     assert Job.objects.count() == JobEvent.objects.count() == 40
+
+
+def test_more_unknown_ones_cost_no_more_statements(fake: FakeReplicate, acme: Organization) -> None:
+    counts = []
+    for count in (1, 2, 20):  # the first reads what is remembered
+        elsewhere(fake, count)
+        with CaptureQueriesContext(connection) as queries:
+            assert found().new == count
+        counts.append(len(queries))
+    assert counts[1] == counts[2]
+    assert sorted(Job.objects.values_list("number", flat=True)) == list(range(1, 24))
+
+
+def test_one_that_a_webhook_stores_meanwhile_keeps_no_other_away(
+    fake: FakeReplicate, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = elsewhere(fake, 3)
+
+    def being_submitted(name: str) -> Any:
+        make_job(provider="replicate", external_id=made[1].id, status=JobStatus.QUEUED)
+        return Job.objects.none()
+
+    monkeypatch.setattr(discovery, "_being_submitted", being_submitted)
+    assert found() == DiscoveryResult("Replicate", new=2)
+    assert set(Job.objects.values_list("external_id", flat=True)) == {one.id for one in made}
+    assert JobEvent.objects.count() == 2
 
 
 def test_more_than_a_page_is_read_when_asked_for(fake: FakeReplicate) -> None:
