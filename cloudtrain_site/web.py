@@ -124,6 +124,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets=[])
         connections = self.server_state.connections
         self._acceptor = Acceptor(self._listener, self._board, self._slot, connections, self._new_protocol)
+        self._state.on_lost = self._acceptor.note
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._retire)
 

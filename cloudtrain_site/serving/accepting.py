@@ -17,11 +17,13 @@ from cloudtrain_site.serving.board import Board
 
 logger = logging.getLogger("simpletuner.cloud.site")
 
-#: A process with more than CLEARLY_MORE times another's connections and SOME has clearly more: less is chance.
+#: A process with more than CLEARLY_MORE times another's connections and SOME has clearly more. Of a few connections
+#: all short ones can be in one process: with a larger SOME all event streams would be in the other.
 CLEARLY_MORE = 1.1
-SOME = 4
-#: It looks this many times, with this pause before each, and takes a connection when each time one waited.
-LOOKS = 3
+SOME = 1
+#: It looks this many times, with this pause before each, and takes a connection when each time one waited. In all that
+#: is longer than the 5 ms for which Python lets a request's thread of the other process run.
+LOOKS = 10
 LOOK_SECONDS = 0.001
 #: After an error such as too many open files, as asyncio waits.
 ERROR_SECONDS = 1.0
@@ -44,6 +46,7 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._beginning: set[asyncio.Task[object]] = set()
         self._later: asyncio.TimerHandle | None = None
+        self._is_open = True
         listener.setblocking(False)
         self._poll = select.poll()
         self._poll.register(listener, select.POLLIN)
@@ -52,10 +55,12 @@ class Acceptor:
 
     def note(self) -> None:
         """Tell the other processes how many connections there are."""
-        self._board.note(self._slot, self.count())
+        if self._is_open:
+            self._board.note(self._slot, self.count())
 
     def close(self) -> None:
         """Take no more. The socket stays open: it is the other processes' as well."""
+        self._is_open = False
         self._board.clear(self._slot)
         self._loop.remove_reader(self._listener)
         if self._later is not None:

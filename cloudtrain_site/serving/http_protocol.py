@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -17,6 +18,11 @@ class State(ServerState):
 
     #: Another process takes new connections: each answer here is the last on its connection, and says so.
     is_draining = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Called when a connection is over, and counted no more.
+        self.on_lost: Callable[[], None] = lambda: None
 
     def drain(self) -> None:
         """Have each connection end with its next answer."""
@@ -68,6 +74,8 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)
+        if isinstance(self.server_state, State):
+            self.server_state.on_lost()
 
     def _await_head(self) -> None:
         self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
