@@ -278,12 +278,15 @@ class ApprovalRequest(Stateful):
             models.Index(
                 fields=["-reviewed_at", "-id"], name="request_decided", condition=Q(reviewed_at__isnull=False)
             ),
-            # The last config of the requester that was approved in the organization.
+            # The same in an organization.
             models.Index(
-                fields=["requested_by", "organization", "-id"],
-                name="request_approved_in",
-                condition=Q(status=RequestStatus.APPROVED),
+                fields=["organization", "-reviewed_at", "-id"],
+                name="request_decided_in",
+                condition=Q(reviewed_at__isnull=False),
             ),
+            # The last config of the requester that was approved in the organization. Of all statuses: an index of the
+            # approved ones alone, which are most, SQLite takes for a small table, and sorts all of it.
+            models.Index(fields=["requested_by", "organization", "status", "-id"], name="request_of_person"),
         ]
 
     def __str__(self) -> str:

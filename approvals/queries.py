@@ -17,25 +17,30 @@ from approvals.statuses import RequestStatus
 from cloudtrain_site.redaction import mask_secrets
 from jobs.models import Job
 from jobs.permissions import AnyUser, Team, is_superuser, organizations_of, teams_of
-from jobs.roles import MANAGERS
+from jobs.roles import MANAGERS, Role
 
 #: The time left in which a request is urgent.
 URGENT_WITHIN = timedelta(hours=1)
 
 
 def visible_requests(user: AnyUser, teams: Sequence[Team] | None = None) -> QuerySet[ApprovalRequest]:
-    """Return the requests about jobs that `user` may see, newest first; `teams` spares a query, as in `listed_jobs_of`.
-
-    By the organizations' own numbers PostgreSQL walks requests in their order, and SQLite would sort all of theirs.
-    """
+    """Return the requests about jobs that `user` may see, newest first; `teams` as in `listed_jobs_of`."""
     requests = ApprovalRequest.objects.filter(job__deleted_at=None)
     requests = requests.select_related("job", "requested_by").prefetch_related(WITH_REQUIREMENTS)
     if not is_superuser(user):
-        own: Any = organizations_of(user)
-        if connection.vendor == "postgresql":
-            own = [team.id for team in (teams_of(user) if teams is None else teams)]
-        requests = requests.filter(organization__in=own)
+        requests = requests.filter(_of_organizations(user, teams))
     return requests.order_by("-id")
+
+
+def _of_organizations(user: AnyUser, teams: Sequence[Team] | None, roles: tuple[Role, ...] | None = None) -> Q:
+    """Return the condition for requests of the organizations in which `user` has one of `roles` (None: any).
+
+    By the organizations' own numbers PostgreSQL walks requests in their order, and SQLite would sort all of theirs.
+    """
+    if connection.vendor == "sqlite":
+        return Q(organization__in=organizations_of(user, roles))
+    own = teams_of(user) if teams is None else teams
+    return Q(organization__in=[team.id for team in own if roles is None or team.role in roles])
 
 
 def find_request(user: AnyUser, request_id: int) -> ApprovalRequest:
@@ -50,7 +55,7 @@ def managed_or_reviewed_by(user: AnyUser, teams: Sequence[Team]) -> Q:
     """Return the condition for requests of organizations that `user`, who is in `teams`, manages, or reviews."""
     if is_superuser(user):
         return Q()
-    return Q(organization__in=organizations_of(user, MANAGERS)) | reviewed_by(user, teams)
+    return _of_organizations(user, teams, MANAGERS) | reviewed_by(user, teams)
 
 
 def concerns(user: AnyUser, teams: Sequence[Team]) -> Q:

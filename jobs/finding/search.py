@@ -78,10 +78,18 @@ def those_with(rows: QuerySet[Any, Any], walked: QuerySet[Any, Any] | None = Non
 
 
 def about_jobs(condition: Q) -> Q:
-    """Return the condition that a row's `job` meets `condition`: by the ids of few, or row by row."""
-    jobs = Job.objects.filter(condition).order_by()
-    few = list(jobs.values_list("pk", flat=True)[: MOST_IDS + 1])
-    return Q(job__in=few) if len(few) <= MOST_IDS else Q(Exists(jobs.filter(pk=OuterRef("job"))))
+    """Return the condition that a row's `job` meets `condition`: by the ids of few, or joined with the jobs."""
+    few = list(Job.objects.filter(condition).order_by().values_list("pk", flat=True)[: MOST_IDS + 1])
+    return Q(job__in=few) if len(few) <= MOST_IDS else _through("job", condition)
+
+
+def _through(relation: str, condition: Q) -> Q:
+    """Return the condition on a row that its `relation` meets `condition`."""
+    parts = [
+        _through(relation, part) if isinstance(part, Q) else (f"{relation}__{part[0]}", part[1])
+        for part in condition.children
+    ]
+    return Q(*parts, _connector=condition.connector, _negated=condition.negated)
 
 
 def _other_ways(text: str) -> Iterator[Q]:

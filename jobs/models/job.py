@@ -212,8 +212,8 @@ class Job(Lineage, Stateful):
             models.Index(fields=["submitted_by"], name="job_open_by_submitter", condition=Q(completed_at__isnull=True)),
             # The poller: jobs whose log is due, the longest overdue first.
             models.Index(fields=["log_due_at"], name="job_log_due", condition=Q(log_due_at__isnull=False)),
-            # A superuser's list and the admin's, newest first: of one status, provider or hardware.
-            models.Index(fields=["-status", "-id"], name="job_by_status"),
+            # A superuser's list and the admin's, newest first: of one status, also with a search, provider or hardware.
+            models.Index(fields=["-status", "-id", "deleted_at", "name_key"], name="job_by_status_name"),
             models.Index(fields=["provider", "-id"], name="job_by_provider"),
             models.Index(fields=["hardware_profile", "-id"], name="job_by_hardware"),
             # The first_job rule, /api/queue/me and the list of one's own.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
+from django.utils import timezone
 
 from approvals import decisions
 from approvals.dashboard import views
@@ -18,7 +20,7 @@ from approvals.intake import SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from approvals.reviewers import reviewer_objection, reviewer_objections
 from cloudtrain_site.states import Source
-from jobs.models import Organization
+from jobs.models import Membership, Organization
 from jobs.permissions import teams_of
 from jobs.roles import Role
 from tests.factories import make_user
@@ -144,6 +146,23 @@ def test_what_was_decided_says_by_whom_and_why(hold: Hold, alice: User, bob: Use
         assert "use the &lt;smaller&gt; card" in page and "Rejected" in page
         assert 'data-act="approve"' not in page
     assert "(1" not in get(bob, "/places/approvals-page")
+
+
+@pytest.mark.parametrize("most_teams", [1, 8])
+def test_the_last_decisions_of_several_organizations_are_in_one_order(
+    hold: Hold, bob: User, acme: Organization, monkeypatch: pytest.MonkeyPatch, most_teams: int
+) -> None:
+    monkeypatch.setattr(views, "MOST_TEAMS", most_teams)
+    monkeypatch.setattr(views, "MAX_DECIDED_SHOWN", 2)
+    other = Organization.objects.create(name="other")
+    Membership.objects.create(user=bob, organization=other, role=Role.LEAD)
+    for number, organization in enumerate((other, acme, other)):
+        at = timezone.now() - timedelta(hours=number)
+        hold(name=f"decided-{number}", status="rejected", reviewed_at=at, organization=organization)
+    page = get(bob)
+    assert page.index("decided-0") < page.index("decided-1") and "decided-2" not in page
+    others = get(bob, "/approvals?organization=other")
+    assert others.index("decided-0") < others.index("decided-2") and "decided-1" not in others
 
 
 def test_the_count_of_the_bar_is_that_of_its_reader(hold: Hold, alice: User, bob: User) -> None:
