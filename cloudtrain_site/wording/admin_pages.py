@@ -64,8 +64,10 @@ class PlainValues(BaseModelAdmin[M], Generic[M]):
         return list(dict.fromkeys([*names, *map(self._plain_or_linked, names)]))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.plain_fieldsets(super().get_fieldsets(request, obj), request, obj)
+
+    def plain_fieldsets(self, fieldsets: Any, request: HttpRequest, obj: Any) -> Any:
         """Return the page's groups; what can be edited stays as it is."""
-        fieldsets: Any = super().get_fieldsets(request, obj)
         is_editable = obj is None or self.has_change_permission(request, obj)
         readonly = self.get_readonly_fields(request, obj)
         read = set(readonly) if is_editable else None

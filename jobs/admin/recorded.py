@@ -10,7 +10,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.forms import UserChangeForm
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -29,6 +29,14 @@ from jobs.roles import Role
 M = TypeVar("M", bound=Model)
 
 
+class PermissionsField(forms.ModelMultipleChoiceField):
+    """Permissions, each named once: Django's label has the model before a name that has it, too."""
+
+    def label_from_instance(self, obj: Any) -> str:
+        application, _, _ = obj.content_type.app_labeled_name.partition(" | ")
+        return f"{application}: {obj.name}"
+
+
 class RecordsEdits(admin.ModelAdmin[M], Generic[M]):
     """Pages whose every change is one audit record, in the transaction of the change."""
 
@@ -36,6 +44,11 @@ class RecordsEdits(admin.ModelAdmin[M], Generic[M]):
     unrecorded: ClassVar[frozenset[str]] = frozenset()
     #: Fields that verbs change, which record it.
     by_verbs: ClassVar[frozenset[str]] = frozenset()
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None, **kwargs: Any) -> Any:
+        if db_field.related_model is Permission:
+            kwargs["form_class"] = PermissionsField
+        return super().formfield_for_manytomany(db_field, request, **kwargs)  # type: ignore[arg-type]
 
     def save_model(self, request: HttpRequest, obj: M, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -125,10 +138,9 @@ class RecordedUserAdmin(RecordsEdits[User], PlainNamesAdmin[User], UserAdmin):  
     )
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        fieldsets = super().get_fieldsets(request, obj)
         if obj is None or not hasattr(obj, "service_account"):
-            return fieldsets
-        return self.service_account_fieldsets
+            return super().get_fieldsets(request, obj)
+        return self.plain_fieldsets(self.service_account_fieldsets, request, obj)
 
     def get_form(self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any) -> Any:
         """Return the form; a name that is only shown has no hint for typing it."""

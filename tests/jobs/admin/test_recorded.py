@@ -45,6 +45,7 @@ def test_a_user_is_made_changed_and_given_a_password(as_root: Client, alice: Use
     assert as_root.post(f"{USERS}add/", new).status_code == 302
     assert (last().action, last().subject, last().after) == ("user_made", "new", {"username": "new"})
     group = Group.objects.create(name="reviewers")
+    assert ">Approvals: Can view approval rule</option>" in as_root.get("/admin/auth/group/add/").content.decode()
     changed = user_form(alice, first_name="Al", groups=[group.pk])
     assert as_root.post(f"{USERS}{alice.pk}/change/", changed).status_code == 302
     assert (last().actor, last().subject, last().source) == ("root", "alice", "admin")
@@ -61,6 +62,7 @@ def test_a_service_account_is_deactivated_under_its_own_name(
     user = make_service_account(acme, "nightly", Role.RESEARCHER, by=root).user
     page = f"{USERS}{user.pk}/"
     shown = as_root.get(f"{page}change/").content.decode()
+    assert shown.count("<time data-exact") == 1
     assert "A service account: it acts by API keys alone" in shown
     assert (
         "Required. 150" not in shown
