@@ -287,6 +287,8 @@ class ApprovalRequest(Stateful):
             # The last config of the requester that was approved in the organization. Of all statuses: an index of the
             # approved ones alone, which are most, SQLite takes for a small table, and sorts all of it.
             models.Index(fields=["requested_by", "organization", "status", "-id"], name="request_of_person"),
+            # What a removed request was kept from. SQLite reads all requests rather than use an index of many nulls.
+            models.Index(fields=["kept_from"], name="request_by_kept_from", condition=Q(kept_from__isnull=False)),
         ]
 
     def __str__(self) -> str:

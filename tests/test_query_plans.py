@@ -90,7 +90,7 @@ def loops() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "the queue", lambda: choose_entries(100)
     yield "requests without an answer", lambda: expire_due(source=Source.LOOP)
     yield "health", lambda: list(health.components(since))
-    yield "old jobs", lambda: ended_jobs.remove_old(timezone.now() - timedelta(days=363), inf)
+    yield "old jobs", lambda: ended_jobs.remove_old(timezone.now() - timedelta(days=350), inf)
 
 
 def test_no_page_reads_a_large_table_from_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,8 @@ def _remove(ids: Sequence[str], failing: set[str]) -> int:
             cleared.append(job.pk)
         else:
             failing.add(job.provider)
+    if not cleared:
+        return 0
     with unit_of_work():
         return _empty(cleared)
 
