@@ -201,7 +201,7 @@ class ApprovalRule(models.Model):
         unknown = [role for role in self.exempt_roles if role not in Role.values]
         if unknown:
             raise ValidationError(
-                {"exempt_roles": f"Not a role: {unknown[0]!r}. Choose from {', '.join(Role.values)}."}
+                {"exempt_roles": f"Not a role: “{unknown[0]}”. Choose from {', '.join(Role.values)}."}
             )
 
     def condition(self) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _dataset(user: User, organization: Organization, provider: str, upload_id: s
         return ""
     upload = upload_in(user, organization, upload_id)
     if upload is None:
-        message = f"{organization.name} has no dataset {upload_id!r}. It may have been removed: upload it again."
+        message = f"{organization.name} has no dataset “{upload_id}”. It may have been removed: upload it again."
         raise ValidationError({"dataset": message})
     if objection := objection_to_dataset(provider, upload.size):
         raise ValidationError({"dataset": objection})
@@ -146,7 +146,7 @@ def _config_of(user: User, organization: Organization, body: dict[str, Any]) -> 
     name = body["config_name_to_load"]
     stored = find_config(user, name, organization)
     if stored is None:
-        raise ValidationError({"config_name_to_load": f"{organization.name} has no stored config called {name!r}."})
+        raise ValidationError({"config_name_to_load": f"{organization.name} has no stored config called “{name}”."})
     if "config_name" not in body:
         _check_stored_name(stored.name)
     columns = _unsealed(stored, CONFIG_COLUMNS)
@@ -192,7 +192,7 @@ def _hardware(provider: str, config: ProviderConfig, requested: str) -> str:
     profiles = get_provider(provider).hardware()
     hardware = requested or default_hardware(config, profiles)
     if hardware not in profiles:
-        raise ValidationError({"hardware_profile": f"{provider} has no {hardware!r}. It has: {', '.join(profiles)}."})
+        raise ValidationError({"hardware_profile": f"{provider} has no “{hardware}”. It has: {', '.join(profiles)}."})
     return hardware
 
 

@@ -226,7 +226,7 @@ def choose_organization(user: AnyUser, name: str = "") -> Organization:
         return default_organization(user)[0]
     organization = organizations_of(user).filter(name=name).first()
     if organization is None:
-        raise ValidationError({"organization": f"You aren't a member of an organization called {name!r}."})
+        raise ValidationError({"organization": f"You aren't a member of an organization called “{name}”."})
     if not can_submit(user, organization):
         raise PermissionDenied(f"You are a viewer in {name}: viewers can't submit jobs.")
     if organization.is_closed:

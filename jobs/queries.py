@@ -57,7 +57,7 @@ def _begun(jobs: JobQuerySet, start: str) -> Job | None:
         named = ", ".join(job.pk for job in found[:MAX_NAMED])
         more = " and more" if len(found) > MAX_NAMED else ""
         raise Conflict(
-            f"Several jobs begin with {start!r}: {named}{more}. Enter more of the id.", code="ambiguous_job_id"
+            f"Several jobs begin with “{start}”: {named}{more}. Enter more of the id.", code="ambiguous_job_id"
         )
     return found[0] if found else None
 

@@ -267,7 +267,7 @@ def _reclaim_abandoned(entry: QueueEntry) -> bool:
 def _reclaim_without_provider(entry: QueueEntry) -> bool:
     """Leave the entry to a person: its provider no longer exists, so it can't be searched."""
     if claims.reclaim(entry):
-        claims.postpone_search(entry, f"there is no provider {entry.provider!r} any more")
+        claims.postpone_search(entry, f"there is no provider “{entry.provider}” any more")
     return False
 
 

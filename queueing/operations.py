@@ -66,7 +66,7 @@ def set_paused(paused: bool, by: ChangedBy) -> bool:
 def set_provider(provider: str, values: Mapping[str, Any], by: ChangedBy) -> int:
     """Set `max_running` or `drained` of a provider. Returns how many changed. Raises LimitError."""
     if provider not in names():
-        raise LimitError(f"There is no provider {provider!r}. There are: {', '.join(names())}.")
+        raise LimitError(f"There is no provider “{provider}”. There are: {', '.join(names())}.")
     if provider in limits_of_file() and "max_running" in values:
         where = "this machine runs" if provider == "local" else f"{label_of(provider)} runs"
         raise LimitError(f"Set how many trainings {where} in the configuration file: providers.{provider}.max_running.")

@@ -47,7 +47,7 @@ def try_rule(draft: ApprovalRule, user: AnyUser, job_id: str = "") -> Trial:
         return Trial(result, None, [], "")
     job = visible_jobs(user).select_related("submitted_by", "organization").filter(pk=job_id.lower()).first()
     if job is None:
-        return Trial(result, None, [], f"There is no job {job_id!r}.")
+        return Trial(result, None, [], f"There is no job “{job_id}”.")
     try:
         return Trial(result, job, _judge_all(draft, job), "")
     except ValidationError as error:

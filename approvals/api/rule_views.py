@@ -118,7 +118,7 @@ def _find_organization(user: AnyUser, name: str | None) -> Organization | None:
         return None
     organization = organizations_of(user).filter(name=name).first()
     if organization is None:
-        raise serializers.ValidationError({"organization": f"You belong to no organization called {name!r}."})
+        raise serializers.ValidationError({"organization": f"You belong to no organization called “{name}”."})
     return organization
 
 

@@ -49,14 +49,14 @@ class AccountBody(StrictSerializer):
 
     def validate_time_zone(self, name: str) -> str:
         if name and name not in time_zones():
-            raise serializers.ValidationError(f"There is no time zone {name!r}. One is Europe/Berlin, for example.")
+            raise serializers.ValidationError(f"There is no time zone “{name}”. One is Europe/Berlin, for example.")
         return name
 
     def validate_mail(self, mail: dict[str, bool]) -> dict[str, bool]:
         choices = notice_choices()
         unknown = sorted(set(mail) - set(choices))
         if unknown:
-            raise serializers.ValidationError(f"There is no mail {unknown[0]!r}. There is: {', '.join(choices)}.")
+            raise serializers.ValidationError(f"There is no mail “{unknown[0]}”. There is: {', '.join(choices)}.")
         return mail
 
 

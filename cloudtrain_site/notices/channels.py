@@ -122,13 +122,13 @@ def check_kinds(names: Iterable[str]) -> None:
     """Raises ValidationError for the first name that is no kind of notice."""
     known = notice_choices()
     if unknown := next((name for name in names if name not in known), None):
-        raise ValidationError(f"There is no kind {unknown!r}. There are: {', '.join(known)}.")
+        raise ValidationError(f"There is no kind “{unknown}”. There are: {', '.join(known)}.")
 
 
 def _check(owner: Owner, kind: str, addresses: Sequence[str]) -> str:
     """Return what pages show of the addresses. Raises ValidationError."""
     if kind not in (USER_KINDS if owner.user is not None else ORGANIZATION_KINDS):
-        raise ValidationError({"kind": f"There is no channel of the kind {kind!r} here."})
+        raise ValidationError({"kind": f"There is no channel of the kind “{kind}” here."})
     if kind == ChannelKind.BROWSER:
         return ""
     if kind == ChannelKind.MAIL:
@@ -151,7 +151,7 @@ def _check_list(addresses: Sequence[str]) -> str:
         try:
             validate_email(address)
         except InvalidError:
-            raise ValidationError({"addresses": f"{address[:100]!r} is not a mail address."}) from None
+            raise ValidationError({"addresses": f"“{address[:100]}” is not a mail address."}) from None
     return ", ".join(addresses)[:320]
 
 

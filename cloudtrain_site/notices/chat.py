@@ -82,7 +82,7 @@ def _check_settings(address: str) -> None:
     except ValueError:
         raise RefusedAddressError("This is not a valid address.") from None
     if unknown := sorted(names - HARMLESS_SETTINGS):
-        raise RefusedAddressError(f"The setting {unknown[0][:40]!r} of this address is not allowed here.")
+        raise RefusedAddressError(f"The setting “{unknown[0][:40]}” of this address is not allowed here.")
 
 
 def _self_hosted(plugin: NotifyBase, name: str) -> str:

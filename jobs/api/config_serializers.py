@@ -113,7 +113,7 @@ class ProviderSettingsBody(StrictSerializer):
             try:
                 ip_network(network, strict=False)
             except ValueError as error:
-                raise serializers.ValidationError(f"{network!r} is not a network such as 10.0.0.0/8.") from error
+                raise serializers.ValidationError(f"“{network}” is not a network such as 10.0.0.0/8.") from error
         return networks
 
 

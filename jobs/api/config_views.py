@@ -106,7 +106,7 @@ class ConfigViewSet(StrictViewSet):
         config, *others = _found(request.user, name, self.query)
         if others:
             names = ", ".join(str(found.organization) for found in (config, *others))
-            raise Conflict(f"Several organizations have a config {name!r}: {names}. Choose one with `organization`.")
+            raise Conflict(f"Several organizations have a config “{name}”: {names}. Choose one with `organization`.")
         if not can_submit(request.user, config.organization):
             raise exceptions.PermissionDenied("Viewers can't delete configs.")
         remove_config(config, by=current_user(request))

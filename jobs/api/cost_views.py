@@ -46,7 +46,7 @@ class CostsQuery(PeriodQuery):
         names = list(dict.fromkeys(part.strip() for part in text.split(",")))
         unknown = [name for name in names if name not in GROUPS]
         if unknown:
-            raise ValidationError(f"There is no group {unknown[0]!r}. There are: {', '.join(GROUPS)}.")
+            raise ValidationError(f"There is no group “{unknown[0]}”. There are: {', '.join(GROUPS)}.")
         return names
 
 

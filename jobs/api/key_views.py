@@ -120,5 +120,5 @@ class KeyViewSet(StrictViewSet):
 def _organization_id(user: AnyUser, name: str) -> int:
     organization_id = organizations_of(user).filter(name=name).values_list("pk", flat=True).first()
     if organization_id is None:
-        raise serializers.ValidationError({"organization": f"You aren't a member of an organization called {name!r}."})
+        raise serializers.ValidationError({"organization": f"You aren't a member of an organization called “{name}”."})
     return organization_id

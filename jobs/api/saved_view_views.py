@@ -64,7 +64,7 @@ class SavedViewBody(StrictSerializer):
         parameters = QueryDict(query.removeprefix("?"))
         if unknown := sorted(set(parameters) - set(LIST_PARAMETERS)):
             raise serializers.ValidationError(
-                f"Unknown parameter {unknown[0]!r}. Known parameters: {', '.join(sorted(LIST_PARAMETERS))}."
+                f"Unknown parameter “{unknown[0]}”. Known parameters: {', '.join(sorted(LIST_PARAMETERS))}."
             )
         return parameters
 

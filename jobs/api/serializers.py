@@ -52,7 +52,7 @@ class ProviderField(serializers.ChoiceField):
         choices = names()
         if data not in choices:
             raise serializers.ValidationError(
-                f"There is no provider {str(data)!r}. There are: {', '.join(choices)}.", code="invalid_choice"
+                f"There is no provider “{data}”. There are: {', '.join(choices)}.", code="invalid_choice"
             )
         return str(data)
 

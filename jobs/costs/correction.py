@@ -80,7 +80,7 @@ class Correction:
 
     def _check(self) -> None:
         if self.provider not in names():
-            raise CorrectionError(f"There is no provider {self.provider!r}. There are: {', '.join(names())}.")
+            raise CorrectionError(f"There is no provider “{self.provider}”. There are: {', '.join(names())}.")
         if not is_cost(self.per_second) or self.per_second != self.per_second.quantize(RATE_PLACES):
             raise CorrectionError(f"{self.per_second} is not a price: enter 0 or more, with at most 10 decimals.")
         if self.since > timezone.now():

@@ -14,7 +14,7 @@ from jobs.roles import Role
 def validate_time_zone(name: str) -> None:
     """Raises ValidationError for a name that no time zone has."""
     if name not in time_zones():
-        raise ValidationError(f"There is no time zone {name!r}. One is Europe/Berlin, for example.")
+        raise ValidationError(f"There is no time zone “{name}”. One is Europe/Berlin, for example.")
 
 
 class Organization(models.Model):

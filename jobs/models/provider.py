@@ -92,7 +92,7 @@ class ProviderConfig(models.Model):
                 ip_network(network, strict=False)
             except ValueError:
                 raise ValidationError(
-                    {"webhook_networks": f"{network!r} is not a network such as 10.0.0.0/8."}
+                    {"webhook_networks": f"“{network}” is not a network such as 10.0.0.0/8."}
                 ) from None
         self._check_webhook_url()
 

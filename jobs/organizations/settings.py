@@ -70,10 +70,10 @@ def hardware_for(organization: Organization, provider: str, requested: str) -> s
 
 def _check_defaults(organization: Organization) -> None:
     if organization.default_provider and organization.default_provider not in names():
-        sentence = f"There is no provider {organization.default_provider!r}. There are: {', '.join(names())}."
+        sentence = f"There is no provider “{organization.default_provider}”. There are: {', '.join(names())}."
         raise ValidationError({"default_provider": sentence})
     provider = organization.default_provider or FALLBACK_PROVIDER
     profiles = get_provider(provider).hardware()
     if organization.default_hardware and organization.default_hardware not in profiles:
-        sentence = f"{provider} has no {organization.default_hardware!r}. It has: {', '.join(profiles)}."
+        sentence = f"{provider} has no “{organization.default_hardware}”. It has: {', '.join(profiles)}."
         raise ValidationError({"default_hardware": sentence})

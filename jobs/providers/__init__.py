@@ -43,7 +43,7 @@ class UnknownProviderError(ProviderError):
     """There is no provider of this name: it was taken out of the settings while it had jobs, and may be back."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no provider {name!r} any more.", nothing_created=True)
+        super().__init__(f"There is no provider “{name}” any more.", nothing_created=True)
 
 
 def kinds_by_name() -> Mapping[str, str]:

@@ -66,7 +66,7 @@ def _check_hardware(name: str, profiles: list[str]) -> None:
     offered = get_provider(name).hardware()
     unknown = [hardware for hardware in profiles if hardware and hardware not in offered]
     if unknown:
-        raise ValidationError({"hardware": f"{name} has no {unknown[0]!r}. It has: {', '.join(offered)}."})
+        raise ValidationError({"hardware": f"{name} has no “{unknown[0]}”. It has: {', '.join(offered)}."})
 
 
 def _check_webhook_url(name: str, url: str) -> None:
@@ -81,5 +81,5 @@ def _organization(name: str | None) -> Organization | None:
         return None
     organization = Organization.objects.filter(name=name).first()
     if organization is None:
-        raise ValidationError({"discovery_organization": f"There is no organization called {name!r}."})
+        raise ValidationError({"discovery_organization": f"There is no organization called “{name}”."})
     return organization

@@ -35,7 +35,7 @@ def chosen_tags(organization: Organization, names: Iterable[str]) -> list[Tag]:
 
 def _unknown(organization: Organization, name: str, known: Sequence[str]) -> str:
     there = f"There are: {', '.join(known)}." if known else "It has none."
-    return f"{organization} has no tag {name!r}. {there} Its admins add tags in its settings."
+    return f"{organization} has no tag “{name}”. {there} Its admins add tags in its settings."
 
 
 def put_on_new_job(job: Job, names: Iterable[str]) -> None:

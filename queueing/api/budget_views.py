@@ -59,7 +59,7 @@ class ChangeBudgetBody(StrictSerializer):
     def validate_time_zone(self, name: str) -> str:
         """Refuse a zone that does not exist."""
         if name not in time_zones():
-            raise ValidationError(f"There is no time zone {name!r}. One is Europe/Berlin, for example.")
+            raise ValidationError(f"There is no time zone “{name}”. One is Europe/Berlin, for example.")
         return name
 
 
@@ -183,7 +183,7 @@ def _whose(user: User, body: dict[str, Any]) -> tuple[Organization | None, User 
     for name in ("organization", "user"):
         if bool(body[name]) != (name in needed):
             text = "is required" if name in needed else "is not allowed"
-            raise ValidationError({name: f"{name} {text} in a budget of scope {body['scope']!r}."})
+            raise ValidationError({name: f"{name} {text} in a budget of scope “{body['scope']}”."})
     if not needed:
         if not is_superuser(user):
             raise PermissionDenied("Only superusers can set a budget of the site.")
@@ -199,7 +199,7 @@ def _whose(user: User, body: dict[str, Any]) -> tuple[Organization | None, User 
 def _member(organization: Organization, name: str) -> User:
     member = editing.find_member(organization, name)
     if member is None:
-        raise ValidationError({"user": f"{organization} has no member {name!r}."})
+        raise ValidationError({"user": f"{organization} has no member “{name}”."})
     return member
 
 

@@ -111,7 +111,7 @@ def _own_limits(user: AnyUser, limits: dict[str, Any]) -> list[tuple[Organizatio
     for name, limit in limits.items():
         organization = organizations_of(user).filter(name=name).first()
         if organization is None:
-            raise ValidationError({"organizations": f"You belong to no organization called {name!r}."})
+            raise ValidationError({"organizations": f"You belong to no organization called “{name}”."})
         if not may_limit(user, organization):
             raise PermissionDenied(f"Only the admins of {name} can set its limit.")
         own.append((organization, limit))

@@ -149,7 +149,7 @@ def test_without_a_name_a_job_goes_to_the_organization_that_was_joined_first_as_
 def test_an_organization_in_which_one_may_not_submit_is_refused(mia: User, charlie: User, acme: Organization) -> None:
     with pytest.raises(PermissionDenied, match="viewer in acme"):
         permissions.choose_organization(mia, "acme")
-    with pytest.raises(ValidationError, match="aren't a member of an organization called 'acme'"):
+    with pytest.raises(ValidationError, match="aren't a member of an organization called “acme”"):
         permissions.choose_organization(charlie, "acme")
     with pytest.raises(PermissionDenied, match="submit jobs for any organization"):
         permissions.choose_organization(make_user("viktor", acme, Role.VIEWER))

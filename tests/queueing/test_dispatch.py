@@ -160,7 +160,7 @@ def test_a_provider_that_is_taken_away_between_claim_and_call_leaves_the_job_wai
     monkeypatch.setattr(providers, "_PROVIDERS", {})
     assert not dispatch.dispatch(claimed)
     assert state() == (JobStatus.PENDING, EntryStatus.PENDING)
-    assert QueueEntry.objects.get().last_error == "There is no provider 'scripted' any more."
+    assert QueueEntry.objects.get().last_error == "There is no provider “scripted” any more."
 
 
 def test_of_those_made_ready_together_the_cancelled_one_is_left_out(

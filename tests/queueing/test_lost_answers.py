@@ -123,7 +123,7 @@ def test_a_claim_whose_provider_is_no_more_is_left_to_a_person(
     QueueEntry.objects.filter(pk=entry.pk).update(dispatched_at=timezone.now() - timedelta(minutes=11))
     assert dispatch.settle_abandoned() == 0
     kept = QueueEntry.objects.get(pk=entry.pk)
-    assert (kept.status, kept.last_error) == ("dispatching", "there is no provider 'gone' any more")
+    assert (kept.status, kept.last_error) == ("dispatching", "there is no provider “gone” any more")
     assert kept.unconfirmed_at is not None
     assert Job.objects.get(pk=entry.job_id).status == JobStatus.PENDING
     assert QueueEntry.objects.get(pk=other.pk).status == EntryStatus.PENDING, "the others are settled all the same"

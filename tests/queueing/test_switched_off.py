@@ -73,7 +73,7 @@ def test_a_job_of_one_that_is_taken_away_waits_until_it_is_back(
         answer = client_of(alice).get(f"/api/queue/position/{entry.job_id}").json()
         (blocker,) = answer["blockers"]
         assert blocker["kind"] == "gone"
-        sentence = "There is no provider 'scripted' any more. The job starts when the provider is back."
+        sentence = "There is no provider “scripted” any more. The job starts when the provider is back."
         assert sentence in blocker.values()
         assert answer["waiting_reason"] == sentence
     assert dispatch.run_pass() == 1

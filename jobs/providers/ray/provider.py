@@ -64,7 +64,7 @@ class RayProvider:
         """Send the job's files, then the job. Ray takes a marker once, however often it is sent."""
         profile = self.instance.hardware.get(spec.hardware_profile)
         if profile is None:
-            message = f"{self.label} has no hardware profile {spec.hardware_profile!r}."
+            message = f"{self.label} has no hardware profile “{spec.hardware_profile}”."
             raise ProviderError(message, permanent=True, nothing_created=True)
         if reason := nodes.objection_to(profile):
             raise ProviderError(reason, permanent=True, nothing_created=True)

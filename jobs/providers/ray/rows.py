@@ -141,7 +141,7 @@ def _reason(row: Mapping[str, Any], run: Run, last_lines: str, instance: RayInst
         return "The training was stopped from outside (SIGTERM), for example by a shutdown of its node."
     code = run.exit_code if run.ended_at else row.get("driver_exit_code")
     if not run.ended_at and code == NO_PROGRAM:
-        return f"The node has no {instance.python!r}. Set this provider's `python` to a Python of its nodes."
+        return f"The node has no “{instance.python}”. Set this provider's `python` to a Python of its nodes."
     if never_began and isinstance(code, int):
         text = f"The job ended with exit code {code} before the trainer started"
     else:

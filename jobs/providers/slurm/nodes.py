@@ -56,7 +56,7 @@ def why_unrunnable(profile: HardwareProfile, nodes: Sequence[SlurmNode], partiti
     names = _partitions_of(profile, partitions)
     missing = [name for name in names if name not in by_name]
     if missing:
-        return f"There is no partition {missing[0]!r} on this cluster; it has {', '.join(sorted(by_name)) or 'none'}."
+        return f"There is no partition “{missing[0]}” on this cluster; it has {', '.join(sorted(by_name)) or 'none'}."
     limits = [by_name[name].max_minutes for name in names]
     minutes = profile.time_limit_minutes
     if minutes and limits and all(limit is not None and limit < minutes for limit in limits):

@@ -104,7 +104,7 @@ class SlurmProvider:
         profile = self.instance.hardware.get(name or self.hardware()[0])
         if profile is None:
             raise ProviderError(
-                f"{self.label} has no hardware {name!r}. It has {', '.join(self.hardware())}.",
+                f"{self.label} has no hardware “{name}”. It has {', '.join(self.hardware())}.",
                 permanent=True,
                 nothing_created=True,
             )

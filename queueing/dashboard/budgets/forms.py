@@ -133,7 +133,7 @@ class NewForm(ChangeForm):
         elif name and organization is not None:
             cleaned["person"] = editing.find_member(organization, name)
             if cleaned["person"] is None:
-                self.add_error("person", f"{organization} has no member {name!r}.")
+                self.add_error("person", f"{organization} has no member “{name}”.")
         return cleaned
 
     def terms(self) -> editing.Terms:

@@ -123,14 +123,14 @@ BAD_BODIES: list[tuple[dict[str, Any], str]] = [
     ({"config": CONFIG, "config_name": "n" * 10_000}, "config_name: Ensure this field has no more than 200"),
     ({"config": CONFIG, "config_name": "nul\x00"}, "config_name: A name can't contain control characters"),
     ({"config": CONFIG, "config_name": "../../etc"}, "config_name: A name can't contain"),
-    ({"config": CONFIG, "hardware_profile": "h100"}, "hardware_profile: local has no 'h100'"),
+    ({"config": CONFIG, "hardware_profile": "h100"}, "hardware_profile: local has no “h100”"),
     (
         {"config": CONFIG, "organization": "other"},
-        "organization: You aren't a member of an organization called 'other'",
+        "organization: You aren't a member of an organization called “other”",
     ),
     ({"config": CONFIG, "webhook_url": "javascript:x"}, "webhook_url: Enter a valid URL"),
     ({"config": CONFIG, "dataloader_config": {}}, "dataloader_config: Expected a list"),
-    ({"config_name_to_load": "missing"}, "config_name_to_load: acme has no stored config called 'missing'"),
+    ({"config_name_to_load": "missing"}, "config_name_to_load: acme has no stored config called “missing”"),
 ]
 
 
@@ -175,7 +175,7 @@ def test_a_body_of_five_megabytes_is_refused_before_it_is_read(as_alice: APIClie
 def test_an_unknown_provider_is_refused_with_those_that_there_are(as_alice: APIClient) -> None:
     response = as_alice.post(f"{URL}?provider=moon", {"config": CONFIG})
     assert response.status_code == 400
-    assert "There is no provider 'moon'. There are: local" in response.json()["detail"]
+    assert "There is no provider “moon”. There are: local" in response.json()["detail"]
 
 
 def test_a_provider_that_is_switched_off_takes_nothing(as_alice: APIClient) -> None:

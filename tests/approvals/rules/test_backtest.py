@@ -145,7 +145,7 @@ def test_a_back_test_sees_what_its_asker_may_see(charlie: User, make_job: MakeJo
         ({"rule": {"condition": {"cost_exceeds": -1}}}, "greater than or equal to 0"),
         ({"rule": {"organization": "other", "condition": {}}}, "belong to no organization"),
         ({"submission": {}}, "Send either config"),
-        ({"submission": SUBMISSION, "provider": "moon"}, "There is no provider 'moon'"),
+        ({"submission": SUBMISSION, "provider": "moon"}, "There is no provider “moon”"),
     ],
 )
 def test_a_preview_that_makes_no_sense_is_refused(

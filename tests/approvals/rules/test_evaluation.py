@@ -151,7 +151,7 @@ def test_a_rule_that_can_not_be_evaluated_holds_and_says_so(fields: dict[str, An
 
 @pytest.mark.parametrize(
     ("fields", "text"),
-    [({}, "at least one criterion"), ({"first_job": True, "exempt_roles": ["boss"]}, "Not a role: 'boss'")],
+    [({}, "at least one criterion"), ({"first_job": True, "exempt_roles": ["boss"]}, "Not a role: “boss”")],
 )
 def test_a_rule_that_makes_no_sense_is_refused(fields: dict[str, Any], text: str) -> None:
     with pytest.raises(ValidationError, match=text):

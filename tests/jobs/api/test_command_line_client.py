@@ -79,7 +79,7 @@ def test_what_cannot_be_submitted_is_said_before(web_server: str, alice: User, a
     assert "max_train_steps" in checked["errors"][0]
     assert checked["errors"][0] in ask("POST", "/api/queue/submit", {"config_name": "two"})["error"]
     assert "Time and cost can't be estimated" in ask("POST", "/api/configs/endless/validate")["warnings"][0]
-    assert "no stored config called 'none'" in ask("POST", "/api/queue/submit", {"config_name": "none"})["error"]
+    assert "no stored config called “none”" in ask("POST", "/api/queue/submit", {"config_name": "none"})["error"]
     assert "error" in ask("POST", "/api/configs/none/validate")
     assert "Unknown field" in ask("POST", "/api/queue/submit", {"config_name": "two", "gpus": 2})["error"]
 

@@ -273,7 +273,7 @@ def test_a_correction_mends_a_wrong_price_once(make_job: MakeJob) -> None:
         ({"--reason": " "}, "needs --reason"),
         ({"--since": "soon"}, "is not a date"),
         ({"--since": "2999-01-01"}, "is in the future"),
-        ({"--provider": "nowhere"}, "no provider 'nowhere'"),
+        ({"--provider": "nowhere"}, "no provider “nowhere”"),
     ],
 )
 def test_a_bad_correction_changes_nothing(make_job: MakeJob, changed: dict[str, str], message: str) -> None:

@@ -14,7 +14,7 @@ def test_an_organization_begins_in_utc(acme: Organization) -> None:
 
 def test_a_zone_that_does_not_exist_is_refused(acme: Organization) -> None:
     acme.time_zone = "Mars/Olympus"
-    with pytest.raises(ValidationError, match=r"There is no time zone 'Mars/Olympus'"):
+    with pytest.raises(ValidationError, match=r"There is no time zone “Mars/Olympus”"):
         acme.full_clean()
 
 

@@ -112,7 +112,7 @@ def test_a_default_that_is_gone_is_named(
     answer = client_of(alice).post("/api/cloud/jobs/submit", {"config": {"max_train_steps": 1}})
     assert (answer.status_code, answer.json()["errors"]) == (
         400,
-        {"provider": ["There is no provider 'gone' any more."]},
+        {"provider": ["There is no provider “gone” any more."]},
     )
     assert not Job.objects.exists()
     assert Membership.objects.count() == 1

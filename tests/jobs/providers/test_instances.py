@@ -93,7 +93,7 @@ def test_one_that_is_taken_out_of_the_file_is_no_more_and_is_back_with_it(
 ) -> None:
     write_config("background:\n")
     assert names() == ("local", "replicate")
-    with pytest.raises(UnknownProviderError, match="There is no provider 'studio' any more"):
+    with pytest.raises(UnknownProviderError, match="There is no provider “studio” any more"):
         get_provider("studio")
     assert label_of("studio") == "studio"
     write_config(STUDIO)

@@ -18,7 +18,7 @@ from jobs.sync import refresh
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
-GONE = "There is no provider 'gone' any more."
+GONE = "There is no provider “gone” any more."
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_a_job_of_one_that_is_no_more_stays_and_is_followed_when_it_is_back(
     path = write_config("background:\n")
     assert poll_jobs() == {"refreshed": 0, "failed": 1}
     job.refresh_from_db()
-    assert (job.status, job.sync_error) == (JobStatus.QUEUED, "There is no provider 'studio' any more.")
+    assert (job.status, job.sync_error) == (JobStatus.QUEUED, "There is no provider “studio” any more.")
     write_config(declared(accounts["studio"]))
     assert path.exists()
     assert poll_jobs() == {"refreshed": 1, "failed": 0}

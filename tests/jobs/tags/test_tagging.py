@@ -57,7 +57,7 @@ class TestSubmission:
 
     def test_an_unknown_tag_is_refused_and_nothing_is_stored(self, alice: User, client_of: ClientOf) -> None:
         for tags, sentence in (
-            (["lora", "dora"], "acme has no tag 'dora'. There are: ablation, lora, paper."),
+            (["lora", "dora"], "acme has no tag “dora”. There are: ablation, lora, paper."),
             (["a\x00b"], "Null characters are not allowed."),
             ([f"t{number}" for number in range(MAX_TAGS_OF_JOB + 1)], "no more than 10 elements"),
         ):
@@ -69,7 +69,7 @@ class TestSubmission:
     def test_a_tag_of_another_organization_is_unknown(self, alice: User, root: User, client_of: ClientOf) -> None:
         add_tag(Organization.objects.create(name="other"), "theirs", by=root)
         answer = client_of(alice).post(SUBMIT, self.body("theirs"))
-        assert answer.status_code == 400 and "acme has no tag 'theirs'" in str(answer.json()["errors"])
+        assert answer.status_code == 400 and "acme has no tag “theirs”" in str(answer.json()["errors"])
 
     def test_a_repeated_key_with_other_tags_is_another_request(self, alice: User, client_of: ClientOf) -> None:
         client = client_of(alice)
@@ -140,7 +140,7 @@ class TestPages:
         page = text_of(browser.post(f"/jobs/{job.pk}/tags", {"tag": ["lora", "paper"]}, follow=True))
         assert "Tags lora paper Change" in page
         refused = browser.post(f"/jobs/{job.pk}/tags", {"tag": ["dora"]}, follow=True)
-        assert "acme has no tag 'dora'." in text_of(refused)
+        assert "acme has no tag “dora”." in text_of(refused)
         assert carried(job) == ["lora", "paper"]
 
     def test_a_colleague_sees_them_and_changes_nothing(

@@ -192,8 +192,8 @@ def test_an_amount_that_is_none_changes_nothing(acme: Organization, maria: User,
         ("thresholds", ",".join(map(str, range(1, 12))), "Enter at most 10 percents."),
         ("action", "explode", "Select a valid choice"),
         ("period", "week", "Select a valid choice"),
-        ("person", "charlie", "acme has no member 'charlie'."),
-        ("person", "nobody", "acme has no member 'nobody'."),
+        ("person", "charlie", "acme has no member “charlie”."),
+        ("person", "nobody", "acme has no member “nobody”."),
     ],
 )
 def test_other_bad_input_is_named(

@@ -56,7 +56,7 @@ def test_a_dataset_of_a_job_whose_provider_is_no_more_goes_nowhere_and_the_job_w
     with monkeypatch.context() as away:
         away.setattr(providers, "_PROVIDERS", {})
         assert transfers.run() == 0
-    assert QueueEntry.objects.get().last_error == "There is no provider 'carrier' any more."
+    assert QueueEntry.objects.get().last_error == "There is no provider “carrier” any more."
     assert (state(job)[1], carrier.transfers) == (EntryStatus.PENDING, [])
 
 

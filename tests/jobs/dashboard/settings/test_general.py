@@ -43,7 +43,7 @@ def test_an_admin_changes_them_and_it_is_on_record(maria: User, acme: Organizati
         ({"time_zone": "Moon/Crater"}, "Select a valid choice."),
         ({"time_zone": ""}, "This field is required."),
         ({"default_provider": "nowhere"}, "Select a valid choice."),
-        ({"default_provider": ""}, "local has no 'l40s'."),
+        ({"default_provider": ""}, "local has no “l40s”."),
     ],
 )
 def test_a_bad_value_is_named_and_changes_nothing(

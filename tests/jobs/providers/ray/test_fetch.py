@@ -72,7 +72,7 @@ def test_a_completed_job_is_billed_for_the_time_that_the_runner_saw(cluster: Clu
         (
             None,
             {"error_type": "JOB_ENTRYPOINT_COMMAND_ERROR", "driver_exit_code": 127},
-            "The node has no 'python3'. Set this provider's `python` to a Python of its nodes.",
+            "The node has no “python3”. Set this provider's `python` to a Python of its nodes.",
         ),
         (
             None,

@@ -166,7 +166,7 @@ def test_a_node_without_our_python_is_a_sentence(ray: RayCluster) -> None:
     snapshot = cluster.ended(cluster.submit())
     assert (snapshot.status, snapshot.error_message) == (
         JobStatus.FAILED,
-        "The node has no 'python9'. Set this provider's `python` to a Python of its nodes.",
+        "The node has no “python9”. Set this provider's `python` to a Python of its nodes.",
     )
 
 

@@ -43,7 +43,7 @@ def test_secrets_are_in_the_files_alone(cluster: Cluster, ray: FakeRay) -> None:
 
 def test_a_profile_that_is_none_is_refused(cluster: Cluster, ray: FakeRay) -> None:
     refusal = cluster.refusal(profile="gpux2")
-    assert (str(refusal), refusal.permanent) == ("Ray lab has no hardware profile 'gpux2'.", True)
+    assert (str(refusal), refusal.permanent) == ("Ray lab has no hardware profile “gpux2”.", True)
     assert ray.requests == []
 
 

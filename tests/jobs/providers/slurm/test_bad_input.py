@@ -335,7 +335,7 @@ def test_hardware_that_no_node_has(slurm: SlurmCluster) -> None:
 
 def test_hardware_that_is_not_declared(slurm: SlurmCluster) -> None:
     error = refusal(slurm.provider(), hardware_profile="h200")
-    assert str(error) == "Slurm lab has no hardware 'h200'. It has cpu."
+    assert str(error) == "Slurm lab has no hardware “h200”. It has cpu."
     assert error.permanent
 
 

@@ -46,7 +46,7 @@ H100 = HardwareProfile("h100", partition="gpu", gpus=1, gpu_type="h100")
         (replace(H100, nodes=2), "It asks for 2 nodes, but partition gpu has only 1 with what it asks for."),
         (
             HardwareProfile("typo", partition="gpus"),
-            "There is no partition 'gpus' on this cluster; it has gpu, main.",
+            "There is no partition “gpus” on this cluster; it has gpu, main.",
         ),
         (
             HardwareProfile("x", cpus=65, partition="main,gpu"),
