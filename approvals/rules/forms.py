@@ -14,6 +14,7 @@ from cloudtrain_site.wording.values import CENT
 from jobs.models import Organization
 from jobs.permissions import AnyUser, organizations_of
 from jobs.roles import Role
+from jobs.statuses import FuseAction
 
 
 class RuleForm(forms.ModelForm[ApprovalRule]):
@@ -34,6 +35,9 @@ class RuleForm(forms.ModelForm[ApprovalRule]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["role_at_most"].choices = [("", "Any role"), *Role.choices]  # type: ignore[attr-defined]
+        self.fields["fuse_action"].choices = [("", "Use the default"), *FuseAction.choices]  # type: ignore[attr-defined]
+        self.fields["reviewer_group"].empty_label = "No group"  # type: ignore[attr-defined]
         for name in ("cost_exceeds", "max_cost_usd"):
             amount = self.initial.get(name)
             if amount and amount == (in_cents := amount.quantize(CENT)):

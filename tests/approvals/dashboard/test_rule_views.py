@@ -55,6 +55,11 @@ class TestList:
 
 
 class TestCreation:
+    def test_an_empty_choice_has_a_name(self, maria: User) -> None:
+        page = browser_of(maria).get(f"{RULES}/new").content.decode()
+        assert "Any role</option>" in page and "No group</option>" in page
+        assert "----" not in page
+
     def test_a_rule_is_the_organizations(self, maria: User, acme: Organization) -> None:
         page = send(browser_of(maria), f"{RULES}/new", **FIELDS)
         assert "Rule big hardware saved." in text_of(page)
