@@ -138,7 +138,7 @@ def test_a_rule_is_tried_before_it_is_saved(
         in shown
     )
     assert "<strong>first_job</strong> holds it: This is the first job of alice." in shown
-    assert "no job &#x27;x&#x27;" in browser.post(f"{RULES}try", {**draft, "_job": "x"}).content.decode()
+    assert "no job “x”" in browser.post(f"{RULES}try", {**draft, "_job": "x"}).content.decode()
     assert "Set at least one criterion" in browser.post(f"{RULES}try", {**RULE, "cost_exceeds": ""}).content.decode()
     assert ApprovalRule.objects.count() == 1
 

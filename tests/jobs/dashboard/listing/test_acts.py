@@ -105,7 +105,7 @@ def test_a_tag_is_put_on_and_taken_off(acme: Organization, alice: User, make_job
     assert tags_by_job(jobs) == {jobs[0].pk: ["baseline", "paper"], jobs[1].pk: ["paper"]}
     act_on(alice, "tag", jobs, tag="paper", remove="1")
     assert tags_by_job(jobs) == {jobs[0].pk: ["baseline"]}
-    assert "has no tag &#x27;mine&#x27;" in act_on(alice, "tag", jobs, tag="mine")
+    assert "has no tag “mine”" in act_on(alice, "tag", jobs, tag="mine")
 
 
 def test_a_form_that_is_sent_twice_retries_once(alice: User, make_job: MakeJob) -> None:
