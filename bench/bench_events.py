@@ -269,7 +269,7 @@ def figures_of(ours: Figures, stock: Figures, options: argparse.Namespace) -> It
     """Each figure beside the library's, and its target; what could not be measured misses it."""
     rows = [
         ("clients open", "opened", "", None),
-        ("database connections" if options.postgresql else "open database files", "connections", "", 3),
+        ("database connections", "connections", "", 3),
         ("threads", "threads", "", 12),
         ("memory (PSS)", "megabytes", "MB", 120),
         ("idle, of a core", "idle_cpu", "%", None),

@@ -40,7 +40,7 @@ LEAVE_A_SECOND = 20
 CONNECT_AT_ONCE = 40
 #: What a burst of requests makes a process load and keep is no stream's cost: these readers come before it is measured.
 FIRST = 400
-SETTLE_SECONDS = 5
+SETTLE_SECONDS = 5.0
 #: For how long the readers may lack the last events after the writer has ended.
 LATE_SECONDS = 30
 MOST_KILOBYTES, MOST_MS = 25.0, 1000.0
@@ -201,10 +201,12 @@ async def open_all(crowd: Crowd) -> list[Figure]:
     took, spent = time.monotonic() - started, sum(map(processor_seconds, crowd.pids())) - spent
     await asyncio.sleep(SETTLE_SECONDS)
     memory, count = sum(map(share_mb, crowd.pids())) - memory, len(readers) - FIRST
+    idle = await crowd.watch(SETTLE_SECONDS)
     return [
         Figure("opened a second", count / took, "/s"),
         Figure("processor time to open one", 1000 * spent / count, "ms"),
         Figure("memory of one (PSS)", 1024 * memory / count, "kB", target=MOST_KILOBYTES),
+        Figure("all idle: web, cores", idle.cores),
     ]
 
 

@@ -248,7 +248,7 @@ class Site:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def connections(self) -> int:
-        """Its connections to PostgreSQL, or how often it has SQLite's file open."""
+        """Its connections to PostgreSQL or SQLite, each of which has the file of the log ahead open once."""
         if "DATABASE_URL" in self.environment:
             import psycopg
 
@@ -257,7 +257,7 @@ class Site:
                 row = link.execute(query).fetchone()
                 return int(row[0]) if row else 0
         links = (os.path.realpath(link) for link in Path(f"/proc/{self.process.pid}/fd").iterdir())
-        return sum(1 for link in links if link.endswith(".sqlite3"))
+        return sum(1 for link in links if link.endswith(".sqlite3-wal"))
 
 
 @contextmanager

@@ -33,8 +33,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.25
 #: While PostgreSQL tells of news, the poll is there only for a notice that was lost.
 LISTENING_POLL_SECONDS = 5.0
-#: Each close of SQLite's last connection merges its log into the file, 17 ms; but while one is open, the files of
-#: the requests' closed connections stay open too.
+#: A thread gives its connection to SQLite back after this time: the next one notices when another file took its place.
 KEEP_CONNECTION_SECONDS = 5.0
 #: The longest wait between two attempts while the database can't be read.
 OUTAGE_SECONDS = 1.0

@@ -8,21 +8,26 @@ that a connection.
 from __future__ import annotations
 
 import os
+import time
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
 from django.db.backends.sqlite3 import base
 
-#: How many idle connections are kept, each with its cache. A burst of requests leaves no more than these.
-MOST_IDLE = 8
+#: How many idle connections are kept, each with its cache: a burst of requests leaves MOST_IDLE, of which LEAST_IDLE
+#: stay when nobody takes the others for UNNEEDED_SECONDS.
+MOST_IDLE, LEAST_IDLE = 8, 3
+UNNEEDED_SECONDS = 2.0
 #: A longer statement is one for many values, and not executed often.
 LONGEST_KEPT = 10_000
 
 #: Which file it is, and whether it and its folder can be written: a connection finds that out when it is opened.
 Identity: TypeAlias = tuple[object, ...]
 
-_idle: list[tuple[Identity, Any]] = []
+#: The last one is taken first. Each with the time since when it is idle.
+_idle: list[tuple[Identity, Any, float]] = []
 
 
 _with_question_marks = lru_cache(maxsize=256)(
@@ -52,7 +57,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         self._identity = _identity_of(str(conn_params["database"]))
         while (found := _pop()) is not None:
-            identity, connection = found
+            identity, connection, _ = found
             if identity == self._identity:
                 self.is_reused = True
                 return connection
@@ -76,7 +81,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             # were then, and could not write.
             for cursor in self._cursors:
                 cursor.close()
-            _idle.append((self._identity, self.connection))
+            _idle.append((self._identity, self.connection, time.monotonic()))
+            _close_unneeded()
         else:
             super()._close()  # type: ignore[misc]  # the stubs leave it out
 
@@ -87,11 +93,21 @@ def close_idle() -> None:
         found[1].close()
 
 
+def _close_unneeded() -> None:
+    """Close those that a burst has left, and that nobody took since."""
+    latest = time.monotonic() - UNNEEDED_SECONDS
+    for one in _idle[:-LEAST_IDLE]:
+        if one[2] < latest:
+            with suppress(ValueError):  # another thread has just taken it
+                _idle.remove(one)
+                one[1].close()
+
+
 # Two processes would use a connection that came through a fork.
 os.register_at_fork(before=close_idle)
 
 
-def _pop() -> tuple[Identity, Any] | None:
+def _pop() -> tuple[Identity, Any, float] | None:
     try:
         return _idle.pop()
     except IndexError:

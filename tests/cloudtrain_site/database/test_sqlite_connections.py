@@ -22,7 +22,7 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     kept: list[Any] = []
     monkeypatch.setattr(base, "_idle", kept)
     yield kept
-    for _, connection in kept:
+    for _, connection, _ in kept:
         connection.close()
 
 
@@ -115,3 +115,17 @@ def test_few_are_kept(path: Path, idle: list[Any]) -> None:
     for wrapper in burst:
         wrapper.close()
     assert len(idle) == base.MOST_IDLE
+
+
+def test_of_those_that_a_burst_left_few_stay(path: Path, idle: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    burst = [opened(path) for _ in range(base.LEAST_IDLE + 3)]
+    for wrapper in burst:
+        wrapper.close()
+    unneeded = idle[0][1]
+    monkeypatch.setattr(base, "UNNEEDED_SECONDS", 0.0)
+    last = opened(path)
+    used = last.connection
+    last.close()
+    assert [len(idle), idle[-1][1]] == [base.LEAST_IDLE, used]
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        unneeded.execute("SELECT 1")
