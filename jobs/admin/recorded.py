@@ -29,7 +29,7 @@ from jobs.roles import Role
 M = TypeVar("M", bound=Model)
 
 
-class PermissionsField(forms.ModelMultipleChoiceField):
+class PermissionsField(forms.ModelMultipleChoiceField[Permission]):
     """Permissions, each named once: Django's label has the model before a name that has it, too."""
 
     def label_from_instance(self, obj: Any) -> str:
@@ -146,7 +146,7 @@ class RecordedUserAdmin(RecordsEdits[User], PlainNamesAdmin[User], UserAdmin):  
         """Return the form; a name that is only shown has no hint for typing it."""
         if obj is not None and hasattr(obj, "service_account"):
             kwargs["help_texts"] = {"username": "", "is_active": "Without it the account's API keys end, for good."}
-        form = super().get_form(request, obj, change=change, **kwargs)
+        form: Any = super().get_form(request, obj, change=change, **kwargs)
         form.by = current_user(request)
         return form
 
@@ -179,7 +179,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class RecordedGroupAdmin(RecordsEdits[Group], GroupAdmin):
+class RecordedGroupAdmin(RecordsEdits[Group], GroupAdmin):  # type: ignore[misc]
     """Django's own pages of groups, whose members may decide about approvals."""
 
     why_nothing = "Add a group to let its members decide about approval requests."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -85,9 +85,9 @@ def about_jobs(condition: Q) -> Q:
 
 def _through(relation: str, condition: Q) -> Q:
     """Return the condition on a row that its `relation` meets `condition`."""
+    children: Sequence[Any] = condition.children
     parts = [
-        _through(relation, part) if isinstance(part, Q) else (f"{relation}__{part[0]}", part[1])
-        for part in condition.children
+        _through(relation, part) if isinstance(part, Q) else (f"{relation}__{part[0]}", part[1]) for part in children
     ]
     return Q(*parts, _connector=condition.connector, _negated=condition.negated)
 
