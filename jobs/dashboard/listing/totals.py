@@ -9,6 +9,8 @@ from django.db.models import Count, Sum
 from django.utils import timezone
 
 from jobs.finding.pages import MOST_COUNTED, Found
+from jobs.finding.search import MOST_IDS
+from jobs.models import Job
 from jobs.snapshot_fields import milliseconds_between
 
 MS_AN_HOUR = 3_600_000
@@ -28,9 +30,13 @@ class Totals:
 
 def totals_of(found: Found) -> Totals:
     """Return the totals of the jobs. Reads as many rows as are counted at most, and of those that run the start."""
-    jobs = found.counted
-    if found.count() > MOST_COUNTED:
+    count = found.count()
+    if count > MOST_COUNTED:
         return Totals(MOST_COUNTED, True, Decimal(0), True, 0.0)
+    jobs = found.counted
+    if count <= MOST_IDS:
+        # An index has their ids; for what is summed, every job among which they are would be read.
+        jobs = Job.objects.filter(pk__in=list(jobs.values_list("pk", flat=True)) if count else [])
     sums = jobs.aggregate(
         jobs=Count("*"), cost=Sum("cost_usd"), doubts=Count("cost_doubt"), milliseconds=Sum("duration_ms")
     )
