@@ -1,4 +1,4 @@
-"""A site with a million jobs: what its pages, API lists and admin cost, beside the same site with a thousand.
+"""A site with a million jobs: what its pages, lists, admin and background cost, beside the same with a thousand.
 
     python -m bench.bench_million [--jobs 1000000] [--baseline 1000] [--on sqlite,postgresql] [--sample 0] [--slow 20]
 
@@ -7,12 +7,14 @@ Each million jobs have ten million lines of history, a million ledger entries an
 member of one organization, a lead of two and a superuser (`million_pages.py`; `--sample` takes some of these visits).
 A figure is milliseconds of the processor, the program's and the database's: beside others on the machine the clock says
 less. Each visit is made once before it is timed, as by its second reader.
-To reach: 50 ms for 99 of 100, 150 ms in the admin. `--slow` prints the slowest visits.
+To reach: 50 ms for 99 of 100, 150 ms in the admin. `--slow` prints the slowest visits. What runs in the background
+(`million_background.py`) has bounds of its own; of a transaction the clock counts, for so long others wait.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import random
 import subprocess
@@ -27,11 +29,19 @@ from statistics import median
 from typing import Any
 
 from bench.database import database
+from bench.million_background import background_figures
 from bench.million_pages import Visit, people, visits
 from bench.million_rows import make_site
 from bench.stack import Figure, percentile, print_table
 
-TARGET_MS, ADMIN_TARGET_MS = 50, 150
+TARGET_MS = 50
+TARGETS_MS: Mapping[str, float | None] = {
+    "admin": 150,
+    "a webhook": 20,
+    "discovery of 100": 1000,
+    "a transaction of the upkeep": 100,
+    "a pass of the queue": None,
+}
 ROUNDS = 3
 
 
@@ -89,17 +99,19 @@ def measure(kind: str, jobs: int, sample: int, slow: int) -> dict[str, tuple[flo
         by_kind: dict[str, list[float]] = defaultdict(list)
         for visit, took in found:
             by_kind[visit.kind].append(took)
-        return {name: (median(times), percentile(times, 99)) for name, times in sorted(by_kind.items())}
+        of_pages = {name: (median(times), percentile(times, 99)) for name, times in sorted(by_kind.items())}
+        gc.collect()
+        gc.freeze()  # as the background's processes do: a collection of all of Django takes 70 ms
+        return of_pages | background_figures(work_ms)
 
 
 def figures(
     kind: str, large: Mapping[str, tuple[float, float]], small: Mapping[str, tuple[float, float]]
 ) -> Iterator[Figure]:
     for name, (middle, slowest) in large.items():
-        target = ADMIN_TARGET_MS if name == "admin" else TARGET_MS
         before = small.get(name, (None, None))
         yield Figure(f"{kind} {name}, p50", middle, "ms", before[0])
-        yield Figure(f"{kind} {name}, p99", slowest, "ms", before[1], target)
+        yield Figure(f"{kind} {name}, p99", slowest, "ms", before[1], TARGETS_MS.get(name, TARGET_MS))
 
 
 def main() -> int:
