@@ -28,8 +28,8 @@ logger = logging.getLogger("simpletuner.cloud.jobs")
 DEFAULT_LIMIT = 100
 #: The account that there is from the start, with or without a token.
 DEFAULT = "replicate"
-#: SQLite's other writers wait for the transaction.
-TRAININGS_PER_TRANSACTION = 25
+#: SQLite's other writers wait for the transaction: less than 1 ms each.
+JOBS_PER_TRANSACTION = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +133,16 @@ def organization_for_discovered(config: ProviderConfig) -> Organization | None:
 
 def _assign(name: str, organization: Organization | None) -> None:
     """Give `organization` what was found while nobody had said whose it is."""
-    if organization is None or not unassigned_jobs(name).exists():
-        return
-    with unit_of_work():
-        jobs = list(unassigned_jobs(name).order_by("pk").select_for_update(no_key=True).only("pk", "number"))
-        ids = [job.pk for job in jobs]
-        Job.objects.filter(pk__in=ids).update(organization=organization)
-        for job in jobs:
-            job.organization = organization
-            number_at_commit(job)
-        ledger.assign(ids, organization)
+    while organization is not None and unassigned_jobs(name).exists():
+        with unit_of_work():
+            unassigned = unassigned_jobs(name).order_by("pk").select_for_update(no_key=True).only("pk", "number")
+            jobs = list(unassigned[:JOBS_PER_TRANSACTION])
+            ids = [job.pk for job in jobs]
+            Job.objects.filter(pk__in=ids).update(organization=organization)
+            for job in jobs:
+                job.organization = organization
+                number_at_commit(job)
+            ledger.assign(ids, organization)
 
 
 def unassigned_jobs(name: str) -> JobQuerySet:
@@ -197,7 +197,7 @@ def _store_discovered(
             new += orphans.adopt_orphan(owner, item.snapshot, source=source, made_at=item.created_at) is not None
         else:
             strangers.append(replace(item, snapshot=priced(item.snapshot, config)))
-    batches = in_batches(strangers, TRAININGS_PER_TRANSACTION)
+    batches = in_batches(strangers, JOBS_PER_TRANSACTION)
     return new + sum(_store(batch, name, source, organization) for batch in batches)
 
 

@@ -17,6 +17,7 @@ from rest_framework.test import APIClient
 
 from cloudtrain_site.states import Source
 from examples.fake_replicate import FakeReplicate, Prediction
+from jobs.costs import ledger
 from jobs.management.commands import sync_jobs
 from jobs.models import Job, JobEvent, Organization, ProviderConfig
 from jobs.providers.base import ProviderError
@@ -179,15 +180,31 @@ class TestWhose:
         assert "warnings" not in client_of(alice).post("/api/cloud/jobs/sync").json(), "nothing new was found"
 
     def test_once_one_is_named_it_gets_them_all(
-        self, fake: FakeReplicate, alice: User, charlie: User, root: User, client_of: ClientOf
+        self,
+        fake: FakeReplicate,
+        alice: User,
+        charlie: User,
+        root: User,
+        client_of: ClientOf,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        elsewhere(fake, 2)
+        elsewhere(fake, 5)
         found()
+        sizes, assign = list[int](), ledger.assign
+
+        def assign_counted(ids: list[str], organization: Organization) -> None:
+            sizes.append(len(ids))
+            assign(ids, organization)
+
+        monkeypatch.setattr(ledger, "assign", assign_counted)
+        monkeypatch.setattr(discovery, "JOBS_PER_TRANSACTION", 2)
         named = client_of(root).put("/api/cloud/providers/replicate", {"discovery_organization": "acme"})
         assert named.status_code == 200
         assert self.health(client_of(alice))[0] == "healthy"
         assert found() == DiscoveryResult("Replicate")
-        assert client_of(alice).get("/api/cloud/jobs").json()["total"] == 2
+        assert sizes == [2, 2, 1]
+        assert sorted(Job.objects.values_list("number", flat=True)) == [1, 2, 3, 4, 5]
+        assert client_of(alice).get("/api/cloud/jobs").json()["total"] == 5
         assert client_of(charlie).get("/api/cloud/jobs").json()["total"] == 0
 
     def test_a_job_of_an_organization_stays_there(
