@@ -20,6 +20,7 @@ from cloudtrain_site.errors import Conflict
 from jobs.models import Organization
 from jobs.organizations.endings import close, delete_organization
 from jobs.organizations.people import check_superuser_stays, deactivate_user, delete_user
+from jobs.permissions import is_superuser
 
 M = TypeVar("M", bound=Model)
 
@@ -108,6 +109,10 @@ class DeactivatesUsers(DeactivatesAdmin[User]):
         except Conflict as problem:
             return [str(problem.detail)]
         return []
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Superusers alone delete accounts, whatever Django permits to others: `delete_user` refuses them."""
+        return is_superuser(request.user) and super().has_delete_permission(request, obj)
 
     def deactivate(self, request: HttpRequest, obj: User) -> None:
         deactivate_user(obj, by=current_user(request))

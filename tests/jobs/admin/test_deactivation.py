@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from cloudtrain_site.audit.models import AuditRecord
@@ -119,6 +119,16 @@ def test_a_lead_does_neither(client: Client, bob: User, alice: User, acme: Organ
     alice.refresh_from_db()
     assert alice.is_active
     assert Membership.objects.count() == 2
+
+
+def test_staff_whom_django_permits_it_delete_nobody(client: Client, alice: User, charlie: User) -> None:
+    alice.user_permissions.set(Permission.objects.filter(codename__in=("view_user", "change_user", "delete_user")))
+    User.objects.filter(pk=alice.pk).update(is_staff=True)
+    client.force_login(alice)
+    assert client.post(f"{USERS}{charlie.pk}/delete/", {"post": "yes"}).status_code == 403
+    chosen: dict[str, object] = {"_selected_action": [charlie.pk], "action": "delete_selected", "post": "yes"}
+    texts(client, USERS, chosen)
+    assert User.objects.filter(pk=charlie.pk).exists()
 
 
 def test_times_tell_their_zone(as_root: Client, make_job: MakeJob) -> None:
