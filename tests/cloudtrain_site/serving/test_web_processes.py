@@ -53,7 +53,14 @@ class Load:
 
 
 def web_pids(site: Site) -> set[int]:
-    return {pid for pid in site.pids() if b"cloudtrain_site.web" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    return {pid for pid in site.pids() if b"cloudtrain_site.web" in _command_line(pid)}
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""  # it has just ended
 
 
 def answered_by(site: Site) -> Counter[int]:
