@@ -22,6 +22,7 @@ from jobs.fuses.actions import CENT, HIGHEST
 from jobs.models import Job, ProviderConfig
 from jobs.providers import label_of
 from jobs.providers.hardware_names import hardware_label
+from jobs.roles import Role
 
 MAX_LAST_JOBS = 5
 #: The jobs that a rule holds, by the criterion that it sets.
@@ -72,7 +73,9 @@ def condition_text(rule: ApprovalRule) -> str:
 
 
 def held_jobs_text(rule: ApprovalRule) -> str:
-    return ", ".join(_criterion(name, value) for name, value in rule.condition().items()) or "every job"
+    held = ", ".join(_criterion(name, value) for name, value in rule.condition().items()) or "every job"
+    exempt = [f"{Role(role).label.lower()}s" for role in rule.exempt_roles]
+    return f"{held}, not those of {' and '.join(exempt)}" if exempt else held
 
 
 def approvals_text(requirement: Requirement | ApprovalRule) -> str:

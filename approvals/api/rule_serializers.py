@@ -13,6 +13,7 @@ from approvals.rules.backtest import BackTest, HeldJob
 from cloudtrain_site.api import StrictSerializer
 from cloudtrain_site.names import readable_name
 from jobs.api.submission_serializers import DollarsField, SubmitBody
+from jobs.providers import names
 from jobs.roles import Role
 from jobs.statuses import FuseAction
 
@@ -29,6 +30,12 @@ class ConditionBody(StrictSerializer):
     config_name = serializers.CharField(max_length=MAX_GLOB_CHARS, allow_blank=True, required=False)
     role_at_most = serializers.ChoiceField(choices=Role.choices, allow_blank=True, required=False)
     jobs_in_day_exceed = serializers.IntegerField(min_value=0, max_value=10**9, allow_null=True, required=False)
+
+    def validate_provider(self, name: str) -> str:
+        """Refuse a name that no provider has: the rule would hold nothing."""
+        if name and name not in names():
+            raise serializers.ValidationError(f"There is no provider “{name}”. There are: {', '.join(names())}.")
+        return name
 
 
 #: The values of the criteria that a condition leaves out.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django import forms
@@ -13,6 +14,7 @@ from approvals.rules.editing import check_group, groups_of
 from cloudtrain_site.wording.values import CENT
 from jobs.models import Organization
 from jobs.permissions import AnyUser, organizations_of
+from jobs.providers import label_of, names
 from jobs.roles import Role
 from jobs.statuses import FuseAction
 
@@ -32,16 +34,23 @@ class RuleForm(forms.ModelForm[ApprovalRule]):
         model = ApprovalRule
         fields = "__all__"  # noqa: DJ007 - every column of a rule is its author's to set
         labels: ClassVar = {"cost_exceeds": "Estimated cost above, in US dollars"}
+        help_texts: ClassVar = {
+            "fuse_action": "What happens when a job reaches its cost limit. Of several rules the strictest counts.",
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["role_at_most"].choices = [("", "Any role"), *Role.choices]  # type: ignore[attr-defined]
-        self.fields["fuse_action"].choices = [("", "Use the default"), *FuseAction.choices]  # type: ignore[attr-defined]
+        self._name_empty("role_at_most", "Any role", Role.choices)
+        self._name_empty("fuse_action", "What the submitter chose, or the site’s default", FuseAction.choices)
+        self.fields["provider"] = _provider_choice(self.fields["provider"], self.instance.provider)
         self.fields["reviewer_group"].empty_label = "No group"  # type: ignore[attr-defined]
         for name in ("cost_exceeds", "max_cost_usd"):
             amount = self.initial.get(name)
             if amount and amount == (in_cents := amount.quantize(CENT)):
                 self.initial[name] = in_cents
+
+    def _name_empty(self, field: str, empty: str, choices: Iterable[tuple[str, str]]) -> None:
+        self.fields[field].choices = [("", empty), *choices]  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         """Refuse a group that is not the organization's. The rule's present one stays, whoever has joined it since."""
@@ -49,6 +58,13 @@ class RuleForm(forms.ModelForm[ApprovalRule]):
         organization = cleaned.get("organization", self.instance.organization)
         check_group(self.author, self.instance, cleaned.get("reviewer_group"), organization)
         return cleaned
+
+
+def _provider_choice(field: forms.Field, now: str) -> forms.ChoiceField:
+    """Return the choice in place of a text field: a rule for a name that no provider has would hold nothing."""
+    offered = {name: label_of(name) for name in (*names(), *filter(None, [now]))}
+    choices = [("", "Any provider"), *offered.items()]
+    return forms.ChoiceField(choices=choices, required=False, label=field.label, help_text=field.help_text)
 
 
 def groups_offered(user: AnyUser, rule: ApprovalRule | None) -> QuerySet[Group]:

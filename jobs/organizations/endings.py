@@ -112,12 +112,11 @@ class Deletion:
     @property
     def objection(self) -> str:
         """Return why it can't be deleted now; empty: it can."""
-        if not self.is_closed:
-            return "Close it first."
         if self.kept_by:
             kinds = ", ".join(f"{count} {kind}" for kind, count in self.kept_by.items())
-            return f"It has {kinds}: their history and their costs stay, so it stays closed."
-        return ""
+            instead = "It stays closed." if self.is_closed else "It can only be closed."
+            return f"It has {kinds}: their history and their costs stay. {instead}"
+        return "" if self.is_closed else "Close it first."
 
 
 def what_deletion_takes(organization: Organization) -> Deletion:

@@ -76,7 +76,7 @@ def _train(training: Training, stop: Stop) -> int:
         step, steps = training.model.step, training.settings.steps
         training.screen.say(f"Stopped by {stop.signal.name} after {step} of {steps} steps; resume with --resume latest")
         return 128 + stop.signal
-    losses = f"loss {result.initial_loss:.4f} -> {result.final_loss:.4f}"
+    losses = f"loss on held-out images {result.initial_loss:.4f} -> {result.final_loss:.4f}"
     training.screen.say(f"Training complete: {losses} ({result.steps} steps in {result.seconds:.1f} s)")
     return 0
 

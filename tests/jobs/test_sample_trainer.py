@@ -116,7 +116,8 @@ def test_it_lowers_its_loss_below_half(trained: Run) -> None:
 def test_it_tells_its_result(trained: Run) -> None:
     result = trained.result
     assert set(result) == {"initial_loss", "final_loss", "steps", "seconds"}
-    assert f"Training complete: loss {result['initial_loss']:.4f} -> {result['final_loss']:.4f}" in trained.output
+    losses = f"{result['initial_loss']:.4f} -> {result['final_loss']:.4f}"
+    assert f"Training complete: loss on held-out images {losses}" in trained.output
 
 
 def test_it_saves_between_and_at_the_end(trained: Run) -> None:

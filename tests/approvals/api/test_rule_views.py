@@ -194,6 +194,14 @@ def test_no_admin_learns_of_or_chooses_another_group(
     assert ApprovalRule.objects.get().reviewer_group is None
 
 
+def test_a_rule_for_a_provider_that_is_none_would_hold_nothing_and_is_refused(as_root: APIClient) -> None:
+    for name in ("Replicate", "This machine"):  # as pages name them
+        answer = as_root.post(URL, {"type": "far", "condition": {"provider": name}})
+        assert (answer.status_code, ApprovalRule.objects.count()) == (400, 0)
+        assert f"There is no provider “{name}”. There are: local" in str(answer.json()["errors"])
+    assert as_root.post(URL, {"type": "far", "condition": {"provider": "replicate"}}).status_code == 201
+
+
 @pytest.mark.parametrize("group", ["theirs", "no-such-group"])
 def test_who_writes_no_rules_learns_of_no_group_either(
     bob: User, client_of: ClientOf, groups: dict[str, Group], group: str

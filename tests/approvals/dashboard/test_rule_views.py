@@ -57,7 +57,7 @@ class TestList:
 class TestCreation:
     def test_an_empty_choice_has_a_name(self, maria: User) -> None:
         page = browser_of(maria).get(f"{RULES}/new").content.decode()
-        assert "Any role</option>" in page and "No group</option>" in page
+        assert all(f"{name}</option>" in page for name in ("Any role", "Any provider", "No group"))
         assert "----" not in page
 
     def test_a_rule_is_the_organizations(self, maria: User, acme: Organization) -> None:
@@ -84,6 +84,7 @@ class TestCreation:
             ("cost_exceeds", "-1"),
             ("approvals_needed", "11"),
             ("reviewer_role", "viewer"),
+            ("provider", "Replicate"),
             ("priority", "x"),
         ],
     )

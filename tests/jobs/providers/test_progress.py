@@ -158,7 +158,7 @@ def test_a_nan_hides_the_loss_before_it() -> None:
 
 
 def test_the_summary_of_a_change_is_not_a_loss() -> None:
-    assert read_progress(bar(42, loss=0.25) + "\nTraining complete: loss 1.02 -> 0.11").loss == 0.25
+    assert read_progress(bar(42, loss=0.25) + "\nTraining complete: loss on held-out images 1.02 -> 0.11").loss == 0.25
 
 
 # Bars that aren't the training's.

@@ -83,7 +83,7 @@ def test_what_a_deletion_takes_is_listed_and_it_is_deleted_as_listed(
 ) -> None:
     browser = browser_of(root)
     page = text_of(browser.get(ONE))
-    assert "Also deleted: Memberships: 2" in page
+    assert "Deleted with it: Memberships: 2" in page
     assert "It can’t be deleted now. Close it first." in page
     browser.post(f"{ONE}/close", {"running": "finish"})
     stamp = deletion_stamp(root, ONE)
@@ -98,9 +98,12 @@ def test_what_a_deletion_takes_is_listed_and_it_is_deleted_as_listed(
 def test_one_with_jobs_is_not_deleted(root: User, acme: Organization, alice: User) -> None:
     make_job(organization=acme, submitted_by=alice, status=JobStatus.COMPLETED)
     browser = browser_of(root)
+    page = text_of(browser.get(ONE))
+    assert "It has 1 jobs: their history and their costs stay. It can only be closed." in page
+    assert "Deleted with it" not in page
     browser.post(f"{ONE}/close", {"running": "finish"})
     page = text_of(browser.get(ONE))
-    assert "It has 1 jobs" in page or "It has 1 job" in page
+    assert "It has 1 jobs: their history and their costs stay. It stays closed." in page
     assert "Delete the organization" not in page
     assert Organization.objects.exists()
 
