@@ -44,6 +44,8 @@ def head_of(job: Job, reader: AnyUser) -> dict[str, Any]:
         "likely_act": _likely_act(job, row, runs_again),
         "may_change": row.may_cancel or row.may_delete,
         "expects_log": expects_log(job),
+        # What told of no step at its end has hardly any.
+        "expects_curves": expects_log(job) and (not job.is_terminal or job.step is not None),
     }
 
 

@@ -32,7 +32,9 @@ function readSoon() {
 }
 
 function showNoCurves(text) {
-  if (!known) find("curves-state").textContent = text;
+  if (known) return;
+  find("curves-state").textContent = text;
+  find("curves").classList.remove("curves-awaited");
 }
 
 // A log that told no figures before the job's end tells none; nor does one that never began.
