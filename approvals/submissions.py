@@ -20,7 +20,7 @@ from jobs.configs.submission import Submission
 from jobs.datasets.store import upload_in
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.organizations.settings import hardware_for, provider_for
-from jobs.permissions import choose_organization, default_organization
+from jobs.permissions import choose_organization, default_organization, is_superuser
 from jobs.providers import UnknownProviderError, get_provider, names
 from jobs.providers.inspection import findings_on, objection_to_dataset, objections_to, remarks_on
 from jobs.providers.settings import default_hardware
@@ -72,7 +72,7 @@ def read_submission(
         idempotency_key=idempotency_key or body["idempotency_key"],
         warnings=(
             *([f"No organization named. Using {organization.name}."] if is_guess and not body["parent"] else ()),
-            *_warnings(submission, provider_config),
+            *_warnings(user, submission, provider_config),
         ),
         origin=origin,
         provider_config=provider_config,
@@ -202,9 +202,10 @@ def _check_config(provider: str, config: dict[str, Any], dataloader: list[Any]) 
         raise ValidationError({"config": objections})
 
 
-def _warnings(submission: Submission, provider_config: ProviderConfig) -> list[str]:
+def _warnings(user: User, submission: Submission, provider_config: ProviderConfig) -> list[str]:
     obstacles = obstacles_at(submission.provider, provider_config)
-    return [*_uncallable(submission), *obstacles, *remarks_on(submission.provider, submission.config)]
+    remarks = remarks_on(submission.provider, submission.config, to_superuser=is_superuser(user))
+    return [*_uncallable(submission), *obstacles, *remarks]
 
 
 def _uncallable(submission: Submission) -> list[str]:

@@ -94,7 +94,8 @@ class ConfigViewSet(StrictViewSet):
             return rendered(ConfigCheckSerializer, _check(errors=[str(error)]))
         errors = objections_to(provider, columns["config"], columns["dataloader_config"])
         findings = findings_on(provider, columns["config"], columns["dataloader_config"])
-        warnings = [*remarks_on(provider, columns["config"]), *(finding.text for finding in findings)]
+        remarks = remarks_on(provider, columns["config"], to_superuser=is_superuser(request.user))
+        warnings = [*remarks, *(finding.text for finding in findings)]
         return rendered(ConfigCheckSerializer, _check(errors, warnings, findings))
 
     @extend_schema(responses={200: RemovedConfigSerializer})

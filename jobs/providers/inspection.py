@@ -12,10 +12,13 @@ from jobs.configs.option_lists import OptionListError
 from jobs.configs.reading import contradictions, read_config
 from jobs.configs.secrets import objection_to_masks
 from jobs.providers import get_provider
-from jobs.providers.base import Inspects
+from jobs.providers.base import Inspects, NeedsAccess
 from jobs.providers.datasets import LimitsDatasets
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
+
+#: To those who can't set a token.
+NO_ACCESS = "This site may have no access to {}: the job may fail or wait. Ask a superuser before you submit it."
 
 
 def objections_to(provider: str, config: Mapping[str, Any], dataloader: Sequence[Any]) -> list[str]:
@@ -35,11 +38,13 @@ def objection_to_dataset(provider: str, size: int) -> str:
     return implementation.dataset_objection(size) if isinstance(implementation, LimitsDatasets) else ""
 
 
-def remarks_on(provider: str, config: Mapping[str, Any]) -> list[str]:
-    """Return sentences that the submitter of this config should read."""
+def remarks_on(provider: str, config: Mapping[str, Any], *, to_superuser: bool) -> list[str]:
+    """Return sentences that the submitter of this config should read. Superusers read what the server lacks."""
     doubt = read_config(config).doubt
     remarks = [f"Time and cost can't be estimated: {doubt}"] if doubt else []
     implementation = get_provider(provider)
+    if isinstance(implementation, NeedsAccess) and (lack := implementation.missing_access()):
+        remarks.append(lack if to_superuser else NO_ACCESS.format(implementation.label))
     return [*remarks, *(implementation.remarks(config) if isinstance(implementation, Inspects) else ())]
 
 

@@ -96,15 +96,17 @@ def test_one_changes_a_number_and_the_other_sees_it(
     forgive(stranger, complaints, "404")
 
 
-def test_it_fits_on_a_phone_and_keeps_what_was_typed_before_its_scripts_came(
+def test_it_fits_on_a_phone_and_keeps_what_was_typed_before_its_scripts_came_and_names_what_is_not_offered(
     browse: Browse, alice: User, parent: Job
 ) -> None:
+    Job.objects.filter(pk=parent.pk).update(hardware_profile="a100")
     page = browse(alice, **PHONE)
     page.route("**/new_job/new_job.*js", lambda route: None)
     page.goto(f"/jobs/new?parent={parent.pk}", wait_until="commit")
     text_of(page).fill(text_of(page).input_value().replace("0.0001", "5e-5"))
     page.unroute("**/new_job/new_job.*js")  # what it held goes on
-    expect(page.locator("#run-changes li")).to_have_count(1)
+    expect(page.locator("#run-changes li")).to_have_count(2)
+    expect(page.get_by_text("a100 isn’t offered now. Chosen instead: This machine, CPU.")).to_be_visible()
     keep(page, "run-again-phone")
     assert not is_wider_than_the_window(page)
     assert not sticking_out(page)

@@ -69,11 +69,18 @@ def test_a_provider_that_does_not_answer(
     ]
 
 
-def test_a_provider_without_its_token(warned: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_provider_without_its_token(
+    warned: Callable[..., list[str]], alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("REPLICATE_API_TOKEN", raising=False)
-    (warning,) = warned("replicate")
-    assert warning.startswith("REPLICATE_API_TOKEN is not set")
+    assert warned("replicate") == [
+        "This site may have no access to Replicate: the job may fail or wait. Ask a superuser before you submit it."
+    ]
     assert warned("local") == []
+    alice.is_superuser = True
+    alice.save()
+    (for_superusers,) = warned("replicate")
+    assert for_superusers.startswith("REPLICATE_API_TOKEN is not set")
 
 
 def test_a_provider_that_is_switched_off_refuses(alice: User, client_of: ClientOf) -> None:

@@ -237,7 +237,7 @@ class ReplicateProvider:
         return objection_to(config, dataloader_config)
 
     def remarks(self, config: Mapping[str, Any]) -> Sequence[str]:
-        return [*filter(None, [self.missing_access()]), *remarks_on(config)]
+        return remarks_on(config)
 
     def missing_access(self) -> str:
         if self.access.token:

@@ -30,11 +30,13 @@ function showHardware() {
     hardware,
     (chosen?.profiles ?? []).map(({ name: one, can_run_now: can }) => [
       one,
-      `${one === "cpu" ? "CPU" : one} · ${price(chosen.cost_per_second[one])}${can || !chosen.can_run_now ? "" : " · no node can run it"}`,
+      `${hardwareName(one)} · ${price(chosen.cost_per_second[one])}${can || !chosen.can_run_now ? "" : " · no node can run it"}`,
     ]),
     (beginning().provider === provider.value && beginning().hardware) || chosen?.default_hardware,
   );
 }
+
+const hardwareName = (one) => (one === "cpu" ? "CPU" : one);
 
 function price(perSecond) {
   if (perSecond === undefined) return "price not known";
@@ -50,6 +52,7 @@ function fill(select, options, chosen) {
 
 /** Take over what a change of `target` means for the others. */
 export function onPlaceChange(target) {
+  if ([provider, hardware].includes(target) && find("place-remark")) find("place-remark").hidden = true;
   if (target === provider) {
     isChosen = true;
     showHardware();
@@ -57,13 +60,25 @@ export function onPlaceChange(target) {
   if (target === organization && !isChosen) showPlaces();
 }
 
-/** Choose where a parent ran, as far as that is offered now. */
+/** Choose where a parent ran, as far as that is offered now, and say what is chosen instead. */
 export function choosePlace(begin) {
   const offers = (select, value) => [...select.options].some((one) => one.value === value && !one.disabled);
   isChosen = true;
   if (offers(provider, begin.provider)) provider.value = begin.provider;
   showHardware();
   if (offers(hardware, begin.hardware_profile)) hardware.value = begin.hardware_profile;
+  const lost = lostPlace(begin);
+  if (!lost || !hardware.value) return;
+  const now = `${title(providerNow())}, ${hardwareName(hardware.value)}`;
+  find("place-remark").textContent = `${lost} isn’t offered now. Chosen instead: ${now}.`;
+  find("place-remark").hidden = false;
+}
+
+/** The provider or the hardware of `begin` that couldn't be chosen; empty when both are. */
+function lostPlace({ provider: before, hardware_profile: profile }) {
+  const known = providers.find((one) => one.name === before);
+  if (provider.value !== before) return known ? title(known) : before;
+  return profile && hardware.value !== profile ? hardwareName(profile) : "";
 }
 
 /** Why a job can run nowhere; empty when it can. */
