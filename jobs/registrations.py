@@ -112,10 +112,8 @@ def register_all() -> None:
     site.loops.register(
         "fuses", site.LoopSpec("jobs.tasks.check_fuses", lambda: burns.CHECK_SECONDS, counts=words), order=25
     )
-    site.notice_kinds.register(watch.WARNING, site.NoticeKind("When a job of mine nears its cost limit"), order=45)
-    site.notice_kinds.register(
-        retention.NOTICE, site.NoticeKind("When files of a job of mine will be removed"), order=46
-    )
+    site.notice_kinds.register(watch.WARNING, site.NoticeKind("A job of mine nears its cost limit"), order=45)
+    site.notice_kinds.register(retention.NOTICE, site.NoticeKind("Files of a job of mine will be removed"), order=46)
     for status, label in ENDS.items():
         site.notice_kinds.register(f"job_{status}", site.NoticeKind(label, prepare=ended.prepare))
     site.notice_readers.register("members", readers.still_members)

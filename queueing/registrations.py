@@ -28,7 +28,7 @@ def register_all() -> None:
     )
     words = {"reached": "thresholds reached", "warned": "warnings about running jobs", "cancelled": "jobs cancelled"}
     site.loops.register("budgets", site.LoopSpec("queueing.tasks.watch_budgets", lambda: 30.0, counts=words), order=15)
-    site.notice_kinds.register(watch.THRESHOLD, site.NoticeKind("When a budget of mine is nearly spent"), order=40)
+    site.notice_kinds.register(watch.THRESHOLD, site.NoticeKind("A budget of mine is nearly spent"), order=40)
     site.watchers.register("dataset transfers", site.Watcher("queueing.tasks.transfer_datasets", seconds=1.0))
     jobs.facets.register("queueing", positions.positions_of, order=10)
     jobs.panels.register("queue", jobs.Panel("queueing/_job_panel.html", job_panel.panel_for), order=10)

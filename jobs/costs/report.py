@@ -132,7 +132,7 @@ def dearest_jobs(spending: Spending, count: int) -> list[DearJob]:
     of_several = sums.filter(job__in=days.filter(is_further=True).values("job_id"))
     first = {*of_one_day[: 2 * count], *(job_id for job_id, _ in of_several[:count])}
     dearest = [(job_id, spent) for job_id, spent in sums.filter(job__in=first)[:count] if spent > 0]
-    columns = ("config_name", "status", "hardware_profile", "estimated_cost_usd", "deleted_at")
+    columns = ("config_name", "number", "status", "hardware_profile", "estimated_cost_usd", "deleted_at")
     jobs = Job.objects.select_related("organization", "submitted_by").only(
         *columns, "organization__name", "submitted_by__username"
     )

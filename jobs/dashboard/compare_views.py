@@ -44,7 +44,7 @@ def compare_page(request: HttpRequest) -> HttpResponse:
         "comparison": comparison,
         **result_of(comparison, request.user),
         "differences": [
-            (one.path, LABELS.get(one.path), [setting_text(one.path, value) for value in one.values])
+            (one.path, LABELS.get(one.path), [_setting(one.path, value) for value in one.values])
             for one in comparison.differences
         ],
         "more": comparison.differences_total - len(comparison.differences),
@@ -87,16 +87,20 @@ def result_of(comparison: Comparison, reader: AnyUser) -> dict[str, Any]:
     return {"columns": columns_of(jobs, reader), "facts": facts_of(comparison, reader)}
 
 
+def _setting(path: str, value: Any) -> str:
+    """Return the value as text; empty when the job has none."""
+    return "" if value is None or (path in LABELS and value == "") else setting_text(path, value)
+
+
 def columns_of(jobs: Sequence[Job], reader: AnyUser) -> list[dict[str, Any]]:
-    names = Counter(job.config_name for job in jobs)
-    return [
-        {
-            "row": row,
-            # Two runs of one name are told apart by the end of their ids.
-            "name": f"{job.config_name} …{job.pk[-4:]}" if names[job.config_name] > 1 else job.config_name,
-        }
-        for job, row in zip(jobs, make_rows(jobs, reader), strict=True)
-    ]
+    numbered = Counter((job.config_name, job.number) for job in jobs)
+    columns = []
+    for job, row in zip(jobs, make_rows(jobs, reader), strict=True):
+        number = f"#{job.number}" if job.number else ""
+        # Numbers count within an organization: where two jobs have one name and number, their ids tell them apart.
+        mark = f"…{job.pk[-4:]}" if numbered[job.config_name, job.number] > 1 else number
+        columns.append({"row": row, "mark": mark, "name": f"{job.config_name} {mark}".rstrip()})
+    return columns
 
 
 def facts_of(comparison: Comparison, reader: AnyUser) -> list[tuple[str, list[str]]]:

@@ -36,6 +36,8 @@ PAGE_SIZE = 50
 #: More than a list shows, and still a short address.
 MAX_ROWS_PER_REQUEST = 100
 ID_LENGTH = 26
+#: Less would be shown as 0.0 h.
+SHOWN_HOURS = 0.05
 #: The events after which the list may differ, for `data-live`.
 EVENTS = "job_status_changed job_cost_warning approval_requested approval_approved approval_rejected approval_expired"
 
@@ -99,15 +101,16 @@ def _view(request: HttpRequest, query: dict[str, Any], teams: Sequence[Team], pr
     shown = jobs[:PAGE_SIZE]
     rows = with_cells(make_rows(shown, request.user, teams, with_tags="tags" in columns), shown, columns)
     parameters = request.GET
+    is_narrowed = bool(query["cursor"]) or any(query[name] for name in LIST_FILTERS)
     return {
         "rows": rows,
+        "hides_all": is_narrowed and not rows and visible.exists(),
         "names_organization": _names_organization(query, teams, columns),
         "columns": [(COLUMNS[name].label, name == LOSS) for name in columns],
         "views": views_for(request.user, teams),
         "tabs": make_tabs(visible, parameters, query["status"]),
         "chips": chips_of(query, parameters),
         "only_mine": None if query["mine"] else address_of(parameters, mine="true"),
-        "is_filtered": any(query[name] for name in LIST_FILTERS),
         "sort": query["sort"],
         "order": dict(SORTS)[query["sort"]],
         "cursor": query["cursor"],
@@ -136,7 +139,8 @@ def job_totals(request: HttpRequest) -> HttpResponse:
     query, _ = read_query(request.GET, preferences_of(request.user).time_zone)
     teams = teams_of(request.user)
     totals = totals_of(found_by((request.user, teams), query))
-    texts = {"jobs": f"{totals.jobs:,}", "cost": money(totals.cost_usd), "hours": f"{totals.hours:,.1f}"}
+    hours = f"{totals.hours:,.1f}" if totals.hours >= SHOWN_HOURS else ""
+    texts = {"jobs": f"{totals.jobs:,}", "cost": money(totals.cost_usd), "hours": hours}
     return render(request, "dashboard/_totals.html", {"totals": totals, **texts})
 
 

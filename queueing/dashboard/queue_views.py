@@ -98,6 +98,7 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
         return {
             **facts,
             **_chip(entry),
+            "number": entry.job.number,
             "provider_label": label_of(entry.provider),
             "runs_on": place_of(label_of(entry.provider), entry.job.hardware_profile),
             "why": f"{hold.reason}." if hold else _why(facts, is_stoppable),

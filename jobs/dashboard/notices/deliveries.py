@@ -15,20 +15,34 @@ from jobs.models import Job
 PAGE_SIZE = 50
 
 
-def with_job_numbers(deliveries: QuerySet[Delivery]) -> QuerySet[Delivery]:
-    """Add as `job_number` what tells apart jobs of one name; None for a notice of no job."""
+def newest(deliveries: QuerySet[Delivery], count: int) -> list[Delivery]:
+    """Return the first `count`. `numbered` is the subject, with the number that tells apart jobs of one name."""
     of_notice = Job.objects.filter(pk=OuterRef("notice__job_id"))
-    return deliveries.annotate(job_number=Subquery(of_notice.values("number")[:1]))
+    number, name = (Subquery(of_notice.values(column)[:1]) for column in ("number", "config_name"))
+    found = list(deliveries.annotate(job_number=number, job_name=name)[:count])
+    for row in found:
+        vars(row)["numbered"] = _numbered(row.notice.subject, row.job_name, row.job_number)
+    return found
+
+
+def _numbered(subject: str, name: str | None, number: int | None) -> str:
+    if not name or number is None:
+        return subject
+    # It stands first, or after "Approval needed: ". A long subject is cut within the name.
+    before, is_first, after = f": {subject} ".partition(f": {name}")
+    if not is_first or after[0] not in " :":
+        return f"{subject} #{number}"
+    return f"{before}{is_first} #{number}{after}"[2:-1]
 
 
 def page_of(request: HttpRequest, owner: Owner) -> dict[str, Any]:
     """Return the page's context. An unknown state or a broken `before` shows the newest of all."""
     state, before = request.GET.get("state", ""), request.GET.get("before", "")
     state = state if state in STATES else ""
-    rows = with_job_numbers(in_state(owner.deliveries(), state))
+    rows = in_state(owner.deliveries(), state)
     if before.isascii() and before.isdigit() and len(before) < 19:
         rows = rows.filter(pk__lt=int(before))
-    found = list(rows[: PAGE_SIZE + 1])
+    found = newest(rows, PAGE_SIZE + 1)
     return {
         "deliveries": found[:PAGE_SIZE],
         "states": STATES,

@@ -7,7 +7,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 
 from cloudtrain_site.notices.channels import Made, Owner
-from jobs.dashboard.notices.deliveries import page_of, with_job_numbers
+from jobs.dashboard.notices.deliveries import newest, page_of
 from jobs.dashboard.notices.forms import ChannelForm, act_on, shown_channels
 from jobs.dashboard.settings.frame import SettingsPage, settings_page
 
@@ -35,7 +35,7 @@ def _render(page: SettingsPage, form: ChannelForm, made: Made | None, *, status:
         "channels": shown_channels(owner),
         "form": form,
         "made": made,
-        "deliveries": with_job_numbers(owner.deliveries())[:5],
+        "deliveries": newest(owner.deliveries(), 5),
     }
     return page.render("notices/organization.html", context, status=status)
 

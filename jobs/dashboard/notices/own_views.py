@@ -23,7 +23,7 @@ from cloudtrain_site.notices import channels
 from cloudtrain_site.notices.channels import Made, Owner
 from cloudtrain_site.notices.models import ChannelKind
 from jobs.dashboard.navigation import page, page_context
-from jobs.dashboard.notices.deliveries import page_of, with_job_numbers
+from jobs.dashboard.notices.deliveries import newest, page_of
 from jobs.dashboard.notices.forms import ChannelForm, act_on, choices_of, muted_in, shown_channels
 
 View = Callable[..., HttpResponse]
@@ -74,7 +74,7 @@ def _render(
         "channels": shown_channels(owner),
         "form": form,
         "made": made,
-        "deliveries": with_job_numbers(owner.deliveries())[:5],
+        "deliveries": newest(owner.deliveries(), 5),
     }
     return render(request, "notices/own.html", context, status=status)
 

@@ -184,6 +184,7 @@ class JobLine:
     """One of the dearest jobs."""
 
     name: str
+    number: int | None
     #: Empty when it was deleted.
     address: str
     person: str
@@ -197,6 +198,7 @@ def job_lines(found: Sequence[DearJob]) -> list[JobLine]:
     return [
         JobLine(
             name=one.job.config_name,
+            number=one.job.number,
             address="" if one.job.deleted_at else reverse("job-page", args=[one.job.pk]),
             person=one.job.submitted_by.get_username() if one.job.submitted_by else "",
             organization=one.job.organization.name if one.job.organization else "",

@@ -86,7 +86,7 @@ function line() {
     fill: token("--hint"),
     width: 2,
     paths: uPlot.paths.linear(),
-    spanGaps: true,
+    spanGaps: false, // on such a day nothing started
     points: { show: true, size: 5, fill: colour },
   };
 }

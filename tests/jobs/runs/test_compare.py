@@ -163,10 +163,13 @@ def test_its_parts_are_fetched_anew(alice: User, charlie: User, two: list[Job]) 
 
 
 def test_equal_names_are_told_apart(alice: User, two: list[Job]) -> None:
-    Job.objects.update(config_name="same")
+    Job.objects.update(config_name="same", number=None)
     text = page(alice, two)
     for job in two:
         assert f"same …{job.pk[-4:]}" in text
+    for number, job in enumerate(two, start=1):
+        Job.objects.filter(pk=job.pk).update(number=number)
+    assert all(f'title="same #{number}"' in page(alice, two) for number in (1, 2))
 
 
 def test_jobs_without_anything_are_compared_all_the_same(alice: User, make_job: Callable[..., Job]) -> None:

@@ -15,7 +15,9 @@ const ENDED = new Set(["completed", "failed", "cancelled"]);
 
 const find = (id) => document.getElementById(id);
 const { address, script, byTime } = find("curves").dataset;
-const names = [...document.querySelectorAll(".compare thead a")].map((one) => one.textContent);
+const names = [...document.querySelectorAll(".compare thead a")].map((one) =>
+  one.textContent.replace(/\s+/g, " ").trim(),
+);
 let charts = null;
 let tries = 0;
 let wasReading = false;

@@ -18,7 +18,8 @@ const TIMES = [1, 2, 5, 10, 15, 30]
 
 /**
  * Charts in `box`, by the settings in `tools`, whose elements have a `data-chart` each: "smoothing" (a range from 0 to
- * 0.99), "smoothing-value", "log" and "time" (check boxes), "wide" (a button), "in", "out" and "all" (buttons).
+ * 0.99), "smoothing-value", "log" and "time" (check boxes), "no-times" (why that is off), "wide", "in", "out" and "all"
+ * (buttons).
  * `Plot` is uPlot's constructor.
  */
 export class Charts {
@@ -77,6 +78,7 @@ export class Charts {
     this.runs = runs;
     const hasTimes = runs.some((run) => run.seconds.length);
     this.tools.time.disabled = !hasTimes;
+    this.tools["no-times"].hidden = hasTimes;
     if (!hasTimes) this.tools.time.checked = false;
     const figures = inOrder(
       new Set(runs.flatMap((run) => [...Object.keys(run.series), ...Object.keys(run.gaps)])),

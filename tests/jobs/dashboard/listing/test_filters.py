@@ -86,19 +86,28 @@ def test_a_stranger_is_offered_nobody_elses_people(charlie: User, alice: User) -
     assert "alice" not in get(charlie, "/jobs/filters")
 
 
+def test_a_list_of_none_says_whether_there_are_others(alice: User, make_job: MakeJob) -> None:
+    page = get(alice, "/?status=failed")
+    assert "No jobs yet" in page and page.count("Clear filters") == 1
+    make_job()
+    page = get(alice, "/?status=failed")
+    assert "No jobs match these filters" in page and page.count("Clear filters") == 1
+
+
 class TestTotals:
     def test_are_those_of_the_filtered_jobs_one_may_see(self, alice: User, charlie: User, make_job: MakeJob) -> None:
         ended = {"status": JobStatus.COMPLETED, "duration_ms": 5_400_000}
         make_job(cost_usd=Decimal("1.50"), **ended)
         make_job(cost_usd=Decimal("2000"), hardware_profile="h100", **ended)
         make_job(status=JobStatus.RUNNING, started_at=datetime.now(UTC) - timedelta(hours=2))
-        assert "3 jobs · $2,001.50 · 5.0 h" in get(alice, "/jobs/totals")
-        assert "1 job · $2,000.00 · 1.5 h" in get(alice, "/jobs/totals?hardware=h100")
-        assert "0 jobs · $0.00 · 0.0 h" in get(charlie, "/jobs/totals")
+        assert "3 jobs · spent $2,001.50 · ran 5.0 h" in get(alice, "/jobs/totals")
+        assert "1 job · spent $2,000.00 · ran 1.5 h" in get(alice, "/jobs/totals?hardware=h100")
+        assert "0 jobs" in (nothing := get(charlie, "/jobs/totals"))
+        assert "$" not in nothing
 
     def test_say_that_some_cost_is_not_known(self, alice: User, make_job: MakeJob) -> None:
         make_job(cost_usd=Decimal(3), cost_doubt="its end is not known.")
-        assert "1 job · at least $3.00" in get(alice, "/jobs/totals")
+        assert "1 job · spent at least $3.00" in get(alice, "/jobs/totals")
 
     def test_stop_at_a_limit(self, alice: User, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(totals, "MOST_COUNTED", 2)

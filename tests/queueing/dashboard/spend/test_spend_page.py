@@ -54,6 +54,8 @@ def test_an_empty_month_says_so(alice: User) -> None:
     page = read_page(alice, NOVEMBER)
     assert "Nothing spent in November 2025." in page
     assert "Spend by day" not in page
+    nowhere = "You aren’t in an organization yet."
+    assert nowhere not in page and nowhere in read_page(User.objects.create_user("lone"), NOVEMBER)
 
 
 @pytest.mark.parametrize("role", list(Role))
