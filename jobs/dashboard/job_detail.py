@@ -26,6 +26,7 @@ MAX_RETRIES = 5
 ROUNDING_SECONDS = (600, 60, 10)
 #: A job is past its estimate this long after its probable end. Its next report may be half a minute away.
 LATE_SECONDS = 60
+STOPPED = (JobStatus.FAILED, JobStatus.CANCELLED)
 NOTHING_SPENT = "$0.00"
 
 
@@ -44,8 +45,8 @@ def head_of(job: Job, reader: AnyUser) -> dict[str, Any]:
         "likely_act": _likely_act(job, row, runs_again),
         "may_change": row.may_cancel or row.may_delete,
         "expects_log": expects_log(job),
-        # What told of no step at its end has hardly any.
-        "expects_curves": expects_log(job) and (not job.is_terminal or job.step is not None),
+        # Of what stopped without a step there are hardly any.
+        "expects_curves": expects_log(job) and (job.step is not None or job.status not in STOPPED),
     }
 
 

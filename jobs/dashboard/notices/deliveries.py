@@ -28,11 +28,12 @@ def newest(deliveries: QuerySet[Delivery], count: int) -> list[Delivery]:
 def _numbered(subject: str, name: str | None, number: int | None) -> str:
     if not name or number is None:
         return subject
+    mark = f"\u2066#{number}\u2069"  # isolated: beside Arabic its sign would come last
     # It stands first, or after "Approval needed: ". A long subject is cut within the name.
     before, is_first, after = f": {subject} ".partition(f": {name}")
     if not is_first or after[0] not in " :":
-        return f"{subject} #{number}"
-    return f"{before}{is_first} #{number}{after}"[2:-1]
+        return f"{subject} {mark}"
+    return f"{before}{is_first} {mark}{after}"[2:-1]
 
 
 def page_of(request: HttpRequest, owner: Owner) -> dict[str, Any]:

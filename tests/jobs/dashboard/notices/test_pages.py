@@ -145,7 +145,7 @@ def test_admins_choose_an_organization_s_channels(ada: User, acme: Organization,
     store("tide", key="k", subject="flux completed", job_id=job.pk, audience=Audience(organization_id=acme.pk))
     assert send_due() == 2
     for address in (SETTINGS, f"{SETTINGS}/deliveries"):
-        assert "<bdi>flux #7 completed</bdi>" in text_of(browser.get(address))
+        assert "<bdi>flux \u2066#7\u2069 completed</bdi>" in text_of(browser.get(address))
     browser.post(f"{SETTINGS}/{channel.pk}", {"act": "remove"})
     assert not Channel.objects.exists()
 
