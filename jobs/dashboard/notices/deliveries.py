@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import OuterRef, QuerySet, Subquery
@@ -15,7 +16,7 @@ from jobs.models import Job
 PAGE_SIZE = 50
 
 
-def newest(deliveries: QuerySet[Delivery], count: int) -> list[Delivery]:
+def newest(deliveries: QuerySet[Delivery], count: int) -> Sequence[Delivery]:
     """Return the first `count`. `numbered` is the subject, with the number that tells apart jobs of one name."""
     of_notice = Job.objects.filter(pk=OuterRef("notice__job_id"))
     number, name = (Subquery(of_notice.values(column)[:1]) for column in ("number", "config_name"))
