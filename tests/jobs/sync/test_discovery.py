@@ -203,7 +203,7 @@ class TestWhose:
         assert self.health(client_of(alice))[0] == "healthy"
         assert found() == DiscoveryResult("Replicate")
         assert sizes == [2, 2, 1]
-        assert sorted(Job.objects.values_list("number", flat=True)) == [1, 2, 3, 4, 5]
+        assert list(Job.objects.order_by("number").values_list("number", flat=True)) == [1, 2, 3, 4, 5]
         assert client_of(alice).get("/api/cloud/jobs").json()["total"] == 5
         assert client_of(charlie).get("/api/cloud/jobs").json()["total"] == 0
 
