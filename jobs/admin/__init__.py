@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from jobs.admin import ledger, pages
+from jobs.admin import keys, ledger, pages
 
-__all__ = ["ledger", "pages"]
+__all__ = ["keys", "ledger", "pages"]
