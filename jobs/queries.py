@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import connection
@@ -13,11 +13,12 @@ from rest_framework.exceptions import PermissionDenied
 from cloudtrain_site.database.beginnings import beginning, beginning_of
 from cloudtrain_site.database.folding import folded
 from cloudtrain_site.errors import Conflict
+from jobs.extensions import facets_of
 from jobs.finding.search import Criterion, matching, those_with
 from jobs.identifiers import EVER, Span
 from jobs.models import Job, JobEvent, JobQuerySet, JobTag, Tag
 from jobs.permissions import AnyUser, can_change, visible_jobs
-from jobs.statuses import CANCEL_REQUESTED
+from jobs.statuses import CANCEL_REQUESTED, JobStatus
 
 #: What of the list's address says which jobs are listed, and how; the cursor says from where on.
 LIST_FILTERS = (
@@ -26,6 +27,8 @@ LIST_FILTERS = (
 )
 LIST_PARAMETERS = (*LIST_FILTERS, "zone", "columns", "sort")
 
+#: What a job's status is called, by its kind, which the style sheet uses as well.
+LABELS: Mapping[str, str] = dict(JobStatus.choices) | {"held": "Held", "cancelling": "Cancelling"}
 ID_LENGTH = 26
 #: The first eight characters tell the second in which a job was made.
 MIN_START = 8
@@ -108,3 +111,19 @@ def reasons_to_stop(job_ids: Iterable[str]) -> dict[str, str]:
     notes = JobEvent.objects.filter(job__in=job_ids, subject=Job.SUBJECT, reason__startswith=f"{CANCEL_REQUESTED}: ")
     texts = notes.order_by("id").values_list("job_id", beginning_of("reason"))
     return {job_id: beginning(text.removeprefix(f"{CANCEL_REQUESTED}: ")) for job_id, text in texts}
+
+
+def kind_of(job: Job, facts: Mapping[str, Any]) -> str:
+    """Return its status, or "held" or "cancelling"; `facts` are its facets, with `approval_status` if it waits."""
+    if job.is_terminal:
+        return job.status
+    if job.cancel_requested_at is not None:
+        return "cancelling"
+    return "held" if facts.get("approval_status") == "pending" else job.status
+
+
+def status_labels(jobs: Sequence[Job], reader: AnyUser) -> dict[str, str]:
+    """Return by job id what its status is called. Asks only for jobs that wait: they may be held."""
+    waiting = [job for job in jobs if job.status == JobStatus.PENDING]
+    facets = facets_of(waiting, reader, ("approval_status",)) if waiting else {}
+    return {job.pk: LABELS[kind_of(job, facets.get(job.pk, {}))] for job in jobs}

@@ -12,7 +12,7 @@ from approvals.raises import proposed_up_to
 from approvals.reviewers import OWN_JOB, WITH_REQUIREMENTS, decision_objection, request_warnings
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import as_utc
-from jobs.dashboard.rows import OWN_HARDWARE, expected_cost
+from jobs.costs.texts import OWN_HARDWARE, expected_cost
 from jobs.models import Job
 from jobs.notices.history import SOURCES
 from jobs.permissions import AnyUser

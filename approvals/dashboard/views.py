@@ -21,8 +21,8 @@ from approvals.queries import admin_address, changes_of, concerns, visible_reque
 from approvals.reviewers import decides_anywhere
 from approvals.statuses import RequestStatus
 from cloudtrain_site.api import as_utc, current_user
+from jobs.costs.texts import OWN_HARDWARE, expected_cost
 from jobs.dashboard.navigation import live_page
-from jobs.dashboard.rows import OWN_HARDWARE, expected_cost
 from jobs.models import ProviderConfig
 from jobs.permissions import AnyUser, Team, is_superuser, teams_of
 from jobs.providers import label_of, place_of

@@ -9,8 +9,9 @@ from typing import Any
 from django.utils import timezone
 
 from cloudtrain_site.api import as_utc
-from cloudtrain_site.wording.values import duration, money
-from jobs.dashboard.rows import OWN_HARDWARE, Row, expected_cost, is_on_own_hardware, make_rows, unknown_cost
+from cloudtrain_site.wording.values import duration
+from jobs.costs.texts import cost_texts, expected_cost
+from jobs.dashboard.rows import Row, make_rows
 from jobs.extensions import panels_of
 from jobs.failures.cause import NO_CAUSE, advice_for
 from jobs.models import Job
@@ -27,7 +28,6 @@ ROUNDING_SECONDS = (600, 60, 10)
 #: A job is past its estimate this long after its probable end. Its next report may be half a minute away.
 LATE_SECONDS = 60
 STOPPED = (JobStatus.FAILED, JobStatus.CANCELLED)
-NOTHING_SPENT = "$0.00"
 
 
 def head_of(job: Job, reader: AnyUser) -> dict[str, Any]:
@@ -118,21 +118,6 @@ def _time_left_text(job: Job) -> str:
         return "Done in a moment"
     coarse = next(unit for unit in ROUNDING_SECONDS if left >= 4 * unit or unit == ROUNDING_SECONDS[-1])
     return f"About {duration(math.ceil(left / coarse) * coarse)} left"
-
-
-def cost_texts(job: Job) -> tuple[str, str]:
-    """Return its cost, or that it is not known, and the expected cost; each empty if there is none."""
-    expected = expected_cost(job)
-    beside = f"about {expected} expected" if expected else ""
-    if job.cost_doubt is not None:
-        return unknown_cost(job), beside
-    if job.cost_usd > 0:
-        return money(job.cost_usd) + ("" if job.is_terminal else " so far"), beside
-    if is_on_own_hardware(job):
-        return NOTHING_SPENT, OWN_HARDWARE
-    if job.is_terminal:
-        return NOTHING_SPENT, beside
-    return "", beside
 
 
 def dataset_of(job: Job) -> dict[str, Any] | None:

@@ -12,12 +12,12 @@ from django.urls import reverse
 from jobs import extensions
 from jobs.dashboard.listing.periods import LAST_MONTH, THIS_MONTH
 from jobs.dashboard.navigation import part
-from jobs.dashboard.rows import status_labels
 from jobs.finding.orders import LOSS, NEWEST
 from jobs.finding.pages import found_for
 from jobs.finding.search import matching
 from jobs.models import Job, JobQuerySet
 from jobs.permissions import AnyUser, Team, teams_of
+from jobs.queries import status_labels
 from jobs.roles import SUBMITTERS, Role
 from jobs.validators import NAME_LIMIT
 

@@ -15,17 +15,16 @@ from cloudtrain_site.api import as_utc
 from cloudtrain_site.database.beginnings import beginning, beginning_of
 from cloudtrain_site.wording.values import duration, money
 from jobs.api.serializers import seconds_of
+from jobs.costs.texts import expected_cost, is_on_own_hardware, unknown_cost
 from jobs.extensions import facets_of
 from jobs.failures.cause import NO_CAUSE
 from jobs.models import Job, JobEvent
 from jobs.permissions import AnyUser, Team, is_superuser, teams_of
 from jobs.providers import label_of, place_of
-from jobs.queries import reasons_to_stop
+from jobs.queries import LABELS, kind_of, reasons_to_stop
 from jobs.roles import MANAGERS, SUBMITTERS
 from jobs.statuses import JobStatus
 
-#: The chip's text by kind, which the stylesheet uses as well.
-LABELS: Mapping[str, str] = dict(JobStatus.choices) | {"held": "Held", "cancelling": "Cancelling"}
 #: The kinds whose note is a reason.
 WITH_REASON = (JobStatus.PENDING, JobStatus.UPLOADING, JobStatus.QUEUED, JobStatus.FAILED, "held", "cancelling")
 #: The facet fields that a row shows; the facets need not compute others.
@@ -120,30 +119,6 @@ class Row:
         return [text for text in (self.organization, self.where, self.cost) if text]
 
 
-#: Instead of a cost of 0.
-OWN_HARDWARE = "own hardware"
-
-
-def unknown_cost(job: Job) -> str:
-    """Return that its cost is not known, and the part of it that is."""
-    return f"Not known, at least {money(job.cost_usd)}" if job.cost_usd > 0 else "Not known"
-
-
-def is_on_own_hardware(job: Job) -> bool:
-    """Whether its time has the price 0: it is expected to cost nothing, or did so though it ran."""
-    if job.cost_doubt is not None or job.cost_usd > 0:
-        return False
-    return job.estimated_cost_usd == 0 or (job.is_terminal and job.started_at is not None)
-
-
-def expected_cost(job: Job) -> str:
-    """Return its expected cost, as a range where the ends differ; empty when it is not known, or nothing."""
-    low, high = job.estimated_cost_low_usd, job.estimated_cost_usd
-    if not high:
-        return ""
-    return money(high) if low is None or money(low) == money(high) else f"{money(low)} to {money(high)}"
-
-
 def make_rows(
     jobs: Sequence[Job], reader: AnyUser, teams: Sequence[Team] | None = None, *, with_tags: bool = False
 ) -> list[Row]:
@@ -154,13 +129,6 @@ def make_rows(
     facets, reasons = facets_of(jobs, reader, (*FACTS, "tags") if with_tags else FACTS), _reasons_of_end(jobs)
     maker = _Maker(reader, teams_of(reader) if teams is None else teams)
     return [maker.make(job, NOTHING | facets[job.pk] | {"reason_of_end": reasons.get(job.pk, "")}) for job in jobs]
-
-
-def status_labels(jobs: Sequence[Job], reader: AnyUser) -> dict[str, str]:
-    """Return by job id what the chip says. Asks only for jobs that wait: they may be held."""
-    waiting = [job for job in jobs if job.status == JobStatus.PENDING]
-    facets = facets_of(waiting, reader, ("approval_status",)) if waiting else {}
-    return {job.pk: LABELS[_kind(job, NOTHING | facets.get(job.pk, {}))] for job in jobs}
 
 
 class _Maker:
@@ -175,7 +143,7 @@ class _Maker:
         self.labels: dict[str, str] = {}
 
     def make(self, job: Job, facts: Mapping[str, Any]) -> Row:
-        kind, ran = _kind(job, facts), seconds_of(job)
+        kind, ran = kind_of(job, facts), seconds_of(job)
         may_change, has_ended, at = self._may_change(job), job.is_terminal, job.created_at.astimezone(UTC)
         return Row(
             id=job.pk,
@@ -250,14 +218,6 @@ def _cost(job: Job) -> str:
 
 def _is_stoppable(job: Job) -> bool:
     return not job.is_terminal and job.cancel_requested_at is None
-
-
-def _kind(job: Job, facts: Mapping[str, Any]) -> str:
-    if job.is_terminal:
-        return job.status
-    if job.cancel_requested_at is not None:
-        return "cancelling"
-    return "held" if facts["approval_status"] == "pending" else job.status
 
 
 def _steps_made(job: Job) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.dashboard.rows import status_labels
 from jobs.models import Job
 from jobs.permissions import AnyUser, visible_jobs
+from jobs.queries import status_labels
 from jobs.runs.changes import shown_change
 from jobs.runs.tree import tree_of
 

@@ -13,11 +13,12 @@ from django.utils import timezone
 
 from cloudtrain_site.api import as_utc
 from cloudtrain_site.wording.values import duration, rough_duration
+from jobs.costs.texts import expected_cost
 from jobs.dashboard.job_detail import LATE_SECONDS, seconds_left
 from jobs.dashboard.navigation import live_page
-from jobs.dashboard.rows import LABELS, expected_cost
 from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
 from jobs.providers import label_of, names, place_of
+from jobs.queries import LABELS
 from jobs.roles import MANAGERS, SUBMITTERS
 from queueing import extensions
 from queueing.api.serializers import EntrySerializer, with_facts

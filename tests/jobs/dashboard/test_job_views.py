@@ -19,7 +19,8 @@ from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.configs.submission import Submission
-from jobs.dashboard.job_detail import cost_texts, seconds_left
+from jobs.costs.texts import cost_texts
+from jobs.dashboard.job_detail import seconds_left
 from jobs.models import Job, LogPiece, Membership
 from jobs.roles import Role
 from jobs.statuses import JobStatus
