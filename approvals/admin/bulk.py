@@ -130,7 +130,9 @@ def decide_or_ask(
 ) -> dict[str, Any] | None:
     """Decide as the page that asks was answered, and return None. Without a valid answer return that page's context."""
     data = request.POST if "decision" in request.POST else None
-    form, items = DecisionForm(data, initial={"decision": verdict}), items_of(chosen, data)
+    is_bypass = any(bypasses(request.user, item, verdict) for item in chosen)
+    form = DecisionForm(data, initial={"decision": verdict}, needs_reason=is_bypass or verdict == Verdict.REJECT)
+    items = items_of(chosen, data)
     is_same = not any(item.news for item in items)
     if data and form.is_valid() and is_same and all(item.form.is_valid() for item in items):
         amounts = {item.request.pk: item.form.cleaned_data["amount"] for item in items}
@@ -144,7 +146,7 @@ def decide_or_ask(
         "sum": cost_sum(chosen),
         "left": left_for(chosen, request.user),
         "decision": verdict.value,
-        "bypasses": any(bypasses(request.user, item, verdict) for item in chosen),
+        "bypasses": is_bypass,
         "may_bypass": verdict == Verdict.APPROVE and any(may_bypass(request.user, item) for item in chosen),
     }
 

@@ -18,6 +18,7 @@ from cloudtrain_site.wording.values import price
 from jobs.configs.reading import read_config
 from jobs.costs.estimates import step_range
 from jobs.costs.prices import rate_of
+from jobs.costs.texts import cost_texts
 from jobs.fuses.actions import CENT, HIGHEST
 from jobs.models import Job, ProviderConfig
 from jobs.providers import label_of
@@ -122,7 +123,7 @@ def last_jobs(request: ApprovalRequest) -> SafeString:
 
 
 def _cost_of(job: Job) -> str:
-    return "cost not known" if job.known_cost is None else f"${job.known_cost:.2f}"
+    return "cost not known" if job.known_cost is None else cost_texts(job)[0] or "no cost yet"
 
 
 def notes(request: ApprovalRequest) -> SafeString:
@@ -216,6 +217,11 @@ class DecisionForm(forms.Form):
         label="Decide without the other reviewers",
         help_text="Your approval alone is enough. Give a reason; it is recorded.",
     )
+
+    def __init__(self, *args: Any, needs_reason: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if needs_reason:
+            self.fields["reason"].help_text = "The requester reads the reason. Required."
 
     def clean(self) -> dict[str, Any]:
         """Refuse a rejection without a reason."""

@@ -244,16 +244,19 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         if approval_request is not None:
             pending = approval_request.status == RequestStatus.PENDING and approval_request.expires_at > timezone.now()
             requester = approval_request.requested_by or "a deleted user"
+            is_bypass = bypasses(request.user, approval_request)
             context |= {
                 "title": f"{approval_request.job} by {requester}",
                 "subtitle": None,
                 "request_pending": pending,
                 "objection": decision_objection(request.user, approval_request),
-                "bypasses": bypasses(request.user, approval_request),
+                "bypasses": is_bypass,
                 "may_bypass": may_bypass(request.user, approval_request),
                 "may_reject": decision_objection(request.user, approval_request, Verdict.REJECT) is None,
                 "budget": BudgetReader(request.user).of_job(approval_request.job) if pending else None,
                 "lack": request_warnings(approval_request) if pending else [],
-                "decision_form": DecisionForm(initial={"up_to_usd": proposed_up_to(approval_request)}),
+                "decision_form": DecisionForm(
+                    initial={"up_to_usd": proposed_up_to(approval_request)}, needs_reason=is_bypass
+                ),
             }
         return super().change_view(request, object_id, form_url, context)

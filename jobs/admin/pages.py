@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db.models import Prefetch, QuerySet
@@ -37,12 +39,15 @@ from jobs.admin_base import (
     provider_choice,
 )
 from jobs.configs.store import MaskedError, columns_for
+from jobs.costs.texts import cost_texts
 from jobs.datasets import admin as upload_admin  # noqa: F401 - register what they are about
 from jobs.limits import at_a_limit, with_counts
 from jobs.models import Job, JobEvent, Organization, ProviderConfig, TrainingConfig
 from jobs.notices.history import SOURCES, title_of
 from jobs.permissions import is_superuser
 from jobs.providers import label_of
+from jobs.queries import status_labels
+from jobs.statuses import GROUP_LABELS
 from jobs.webhooks import admin as webhook_admin  # noqa: F401 - register what they are about
 
 
@@ -71,13 +76,24 @@ class JobEventInline(PlainValues[JobEvent], admin.TabularInline[JobEvent, Job]):
         return True
 
 
+class StatusFilter(admin.SimpleListFilter):
+    title = "status"
+    parameter_name = "status__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+        return list(GROUP_LABELS.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        return queryset.filter(status=self.value()) if self.value() else queryset
+
+
 @admin.register(Job)
 class JobAdmin(OfJobAdmin[Job]):
     """Every job, found by id, name, external id or correlation id."""
 
-    why_nothing = "A job stands here as soon as it is submitted."
-    list_display = ("named", "organization", "submitted_by", "provider", "status", "shown_progress", "created_at")
-    list_filter = ("status", ProviderFilter, "organization")
+    why_nothing = "A job appears here as soon as it is submitted."
+    list_display = ("named", "organization", "submitted_by", "provider", "shown_status", "shown_progress", "created_at")
+    list_filter = (StatusFilter, ProviderFilter, "organization")
     list_select_related = ("organization", "submitted_by")
     search_fields = ("name_key",)
     ordering = ("-id",)
@@ -86,7 +102,7 @@ class JobAdmin(OfJobAdmin[Job]):
     actions = ("cancel_jobs",)
     inlines = (JobEventInline,)
     fields = (
-        ("id", "status", "stage", "progress"),
+        ("id", "shown_status", "stage", "progress"),
         ("config_name", "provider", "external_id", "hardware_profile"),
         ("organization", "submitted_by", "correlation_id", "attempt"),
         ("created_at", "queued_at", "started_at", "completed_at"),
@@ -97,9 +113,32 @@ class JobAdmin(OfJobAdmin[Job]):
         "shown_config",
         "shown_dataloader",
     )
-    readonly_fields = ("shown_config", "shown_cost", "shown_dataloader", "shown_estimate", "shown_result", "id")
+    readonly_fields = (
+        *("shown_config", "shown_cost", "shown_dataloader", "shown_estimate", "shown_result", "shown_status", "id"),
+    )
 
     labels: ClassVar = {"config_name": "name", "queued_at": "queued at the provider"}
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """Return the page; whether its jobs are held is asked for all of them at once."""
+        page = super().get_changelist_instance(request)
+        self._label(page.result_list, request)
+        return page
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Job | None:
+        job = super().get_object(request, object_id, from_field)
+        self._label([job] if job else [], request)
+        return job
+
+    def _label(self, jobs: Iterable[Any], request: HttpRequest) -> None:
+        labels = status_labels(list(jobs), request.user)
+        for job in jobs:
+            job.status_label = labels[job.pk]
+
+    @admin.display(description="status")
+    def shown_status(self, job: Any) -> str:
+        """Return its status as the dashboard does: of the waiting ones some are held."""
+        return str(job.status_label)
 
     @admin.display(description="job")
     def named(self, job: Job) -> str:
@@ -120,9 +159,9 @@ class JobAdmin(OfJobAdmin[Job]):
 
     @admin.display(description="cost")
     def shown_cost(self, job: Job) -> str:
-        """Return its cost, or that it is not known and why."""
-        cost = money(job.cost_usd)
-        return cost if job.cost_doubt is None else f"Not known, at least {cost}: {job.cost_doubt}"
+        """Return its cost, or that it is not known and why; of a job that hasn't begun there is none."""
+        cost, _ = cost_texts(job)
+        return cost or NOTHING if job.cost_doubt is None else f"{cost}: {job.cost_doubt}"
 
     @admin.display(description="config")
     def shown_config(self, job: Job) -> str:
@@ -197,7 +236,7 @@ class PlainUserAdmin(DeactivatesUsers, RecordedUserAdmin):
     search_fields = ("username__folded", "first_name__folded", "last_name__folded", "email__folded")
     readonly_fields = ("last_login", "date_joined")
     filter_horizontal = ()  # Django's two lists can't be read in the dark, nor by a screen reader
-    list_display = ("username", "email", "is_active", "is_staff")
+    list_display = ("username", "email", "is_active", "shown_staff")
     LIMIT_COLUMNS = ("open_jobs", "kept_uploads", "kept_bytes", "streams", "refused")
     streams_of: Counter[int] = Counter()
 
@@ -216,6 +255,11 @@ class PlainUserAdmin(DeactivatesUsers, RecordedUserAdmin):
         self.streams_of = open_by_user()  # the same for whoever looks
         refusals = Prefetch("limit_uses", refused_lately(REFUSED_LATELY).order_by("-refused_at"), "refusals")
         return with_counts(users).prefetch_related(refusals)
+
+    @admin.display(description="staff status", ordering="is_staff")
+    def shown_staff(self, user: User) -> str:
+        """Return it without Django's red cross: most people aren't staff, and nothing is wrong with that."""
+        return "Yes" if user.is_staff else NOTHING
 
     @admin.display(description="open jobs", ordering="open_jobs")
     def open_jobs(self, user: User) -> int:
@@ -276,7 +320,7 @@ class TrainingConfigForm(forms.ModelForm[TrainingConfig]):
 
 @admin.register(TrainingConfig)
 class TrainingConfigAdmin(RecordsEdits[TrainingConfig], SuperuserAdmin[TrainingConfig]):
-    why_nothing = "A config that is stored for an organization stands here, to submit jobs from."
+    why_nothing = "A config that is stored for an organization appears here, to submit jobs from."
     unrecorded = frozenset(("config", "dataloader_config", "sealed"))
     form = TrainingConfigForm
     list_display = ("name", "organization", "updated_by", "updated_at")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -10,14 +11,17 @@ from django.test import Client
 from django.utils import timezone
 
 from approvals import decisions
-from approvals.intake import Outcome
+from approvals.intake import Outcome, SubmissionRequest, submit
 from approvals.models import ApprovalRequest
 from cloudtrain_site.states import Source
 from jobs.models import JobEvent
 from queueing.models import QueueEntry
+from tests.settings_pages import text_of
+from tests.web import queries_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 LIST = "/admin/approvals/approvalrequest/"
+MakeRequest = Callable[..., SubmissionRequest]
 
 
 @pytest.fixture
@@ -48,6 +52,25 @@ def test_every_page_about_a_job_leads_to_the_jobs_own(as_bob: Client, request_: 
     pages = (f"{LIST}{request_.pk}", f"/admin/queueing/queueentry/{entry.pk}", f"/admin/jobs/job/{request_.job_id}")
     for page in pages:
         assert f'href="/jobs/{request_.job_id}"' in as_bob.get(f"{page}/change/").content.decode()
+
+
+def test_a_held_job_is_called_so_on_each_page_and_has_no_cost(
+    as_bob: Client, request_: ApprovalRequest, submission_request: MakeRequest
+) -> None:
+    other = submit(submission_request()).job
+    last_jobs = text_of(as_bob.get(f"{LIST}{request_.pk}/change/"))
+    assert "flux: Held, no cost yet" in last_jobs
+    listed, shown = as_bob.get("/admin/jobs/job/"), text_of(as_bob.get(f"/admin/jobs/job/{other.pk}/change/"))
+    assert text_of(listed).count("This machine Held") == 2
+    assert "Status: Held" in shown and "Estimated cost: unknown Cost: - " in shown
+
+
+def test_more_jobs_cost_the_list_no_more_queries(as_bob: Client, submission_request: MakeRequest) -> None:
+    counts = []
+    for _ in range(3):
+        submit(submission_request())
+        counts.append(queries_of(as_bob, "/admin/jobs/job/"))
+    assert counts[1] == counts[2]
 
 
 def test_a_lead_approves_on_the_page(as_bob: Client, request_: ApprovalRequest) -> None:

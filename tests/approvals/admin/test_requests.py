@@ -138,7 +138,8 @@ def test_a_superuser_is_told_that_they_go_past_the_reviewers(
     request_: ApprovalRequest, root: User, browser_of: BrowserOf
 ) -> None:
     root_browser = browser_of(root)
-    assert "can decide anyway" in page(root_browser, f"{LIST}{request_.pk}/change/")
+    shown = page(root_browser, f"{LIST}{request_.pk}/change/")
+    assert "can decide anyway" in shown and "The requester reads the reason. Required." in shown
     root_browser.post(f"{LIST}{request_.pk}/decide", {"decision": "approve", "reason": ""})
     assert ApprovalRequest.objects.get().status == "pending"
     root_browser.post(f"{LIST}{request_.pk}/decide", {"decision": "approve", "reason": "the demo"})

@@ -72,7 +72,7 @@ def test_every_value_of_a_list_has_its_columns_name_and_the_shown_page_is_marked
     monkeypatch.setattr(JobAdmin, "list_per_page", 1)
     job, _ = make_job(), make_job()
     shown = page(as_root, f"{JOBS}?p=2")
-    assert re.search(r'<td role="cell" data-label="Status" class="field-status">\w+</td>', shown)
+    assert re.search(r'<td role="cell" data-label="Status" class="field-shown_status">\w+</td>', shown)
     assert re.search(r'<td role="cell" data-label="Progress" data-empty[^>]*>-</td>', shown)
     assert re.search(r'<td role="cell" class="action-checkbox"><input', shown)
     assert re.search(r'aria-current="page"\s*>2<', shown)
