@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.views.main import ORDER_VAR, ChangeList
+from django.contrib.admin.views.main import ORDER_VAR, SEARCH_VAR, ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Case, QuerySet, When
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.utils.html import format_html
 
 from cloudtrain_site.database.beginnings import beginning
 from cloudtrain_site.states import Actor, Source
@@ -26,10 +27,12 @@ from queueing.budgets import admin as budget_admin  # noqa: F401 - register what
 from queueing.limits import queue_state
 from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueEntryQuerySet, QueueState
 from queueing.operations import ChangedBy, LimitError, may_run_queue
-from queueing.statuses import WAITING
+from queueing.statuses import LIVE, TAKES_SLOT, TERMINAL, WAITING, EntryStatus
 from queueing.waiting.order import queue_in_order
 from queueing.waiting.positions import NOT_WAITING, waiting_facts
 
+#: What runs, what waits for its turn, and what is held.
+GROUP = Case(When(status__in=TAKES_SLOT, then=0), When(status=EntryStatus.PENDING, then=1), default=2)
 Verb = Callable[[QueueEntry, ChangedBy], bool]
 
 
@@ -37,12 +40,44 @@ def changed_by(request: HttpRequest, reason: str = "") -> ChangedBy:
     return ChangedBy(Actor.of(request.user), Source.ADMIN, reason)
 
 
+class StatusFilter(admin.SimpleListFilter):
+    """By status. Without one, and without a search, the entries that have not ended: soon all others have."""
+
+    title = "status"
+    parameter_name = "status__exact"
+    ENDED = "ended"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+        return [(self.ENDED, "Ended"), *EntryStatus.choices]
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        every, *others = super().choices(changelist)
+        yield {**every, "display": "All" if changelist.query else "Not ended"}
+        yield from others
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[QueueEntry]) -> QuerySet[QueueEntry]:
+        if self.value() == self.ENDED:
+            return queryset.filter(finished_at__isnull=False)
+        if self.value():
+            return queryset.filter(status=self.value())
+        return queryset if request.GET.get(SEARCH_VAR) else queryset.filter(status__in=LIVE)
+
+
 class QueueOrderList(ChangeList):
     """The list in the queue's order, which no column may have, until the reader chooses a column."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        entries = super().get_queryset(request, exclude_parameters)
-        return entries if ORDER_VAR in self.params else queue_in_order(cast(QueueEntryQuerySet, entries))
+        entries = cast(QueueEntryQuerySet, super().get_queryset(request, exclude_parameters))
+        status = self.params.get(StatusFilter.parameter_name)
+        if ORDER_VAR in self.params:
+            return entries
+        if status == StatusFilter.ENDED:
+            return entries.order_by("-finished_at", "-id")
+        if status in TERMINAL or (status is None and self.query):
+            # By the index of one status; the turn is the arrival, and earlier for who has priority.
+            return entries.order_by("-turn", "-id")
+        ordered = queue_in_order(entries)
+        return ordered if status else ordered.annotate(group=GROUP).order_by("group", *ordered.query.order_by)
 
 
 @admin.register(QueueEntry)
@@ -61,7 +96,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
         "provider",
         "enqueued_at",
     )
-    list_filter = ("status", "organization", ProviderFilter)
+    list_filter = (StatusFilter, "organization", ProviderFilter)
     list_select_related = ("job", "user", "organization")
     search_fields = ("job__name_key",)
     ordering = ("turn", "id")
@@ -86,6 +121,14 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
         "pause_queue",
         "resume_queue",
     )
+
+    def about_list(self, request: HttpRequest) -> str:
+        """Return which entries the list has, with a link to the others."""
+        if request.GET.get(SEARCH_VAR) or StatusFilter.parameter_name in request.GET:
+            return ""
+        others = f"?{StatusFilter.parameter_name}={StatusFilter.ENDED}"
+        sentence = 'What runs comes first, then what waits, then what is held. <a href="{}">Show what has ended</a>'
+        return format_html(sentence, others)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list in the queue's order: with fair share no column has it."""

@@ -104,15 +104,22 @@ class PlainValues(BaseModelAdmin[M], Generic[M]):
 class PlainPages(PlainValues[M], admin.ModelAdmin[M], Generic[M]):
     """The same for lists, which are called by what they list."""
 
-    #: What will stand in the list, for who finds it empty.
+    #: What will appear in the list, for who finds it empty.
     why_nothing = ""
+    #: In which order the list is, where no column shows it.
+    order_in_words = ""
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         return [self._plain(name) for name in super().get_list_display(request)]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         title = capfirst(str(self.opts.verbose_name_plural))
-        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+        context = {"title": title, "about_list": self.about_list(request), **(extra_context or {})}
+        return super().changelist_view(request, context)
+
+    def about_list(self, request: HttpRequest) -> str:
+        """Return what stands above the list; empty: nothing."""
+        return self.order_in_words
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -46,6 +47,21 @@ def test_the_list_is_in_the_real_order_with_the_reasons(enqueue: Enqueue, bob: U
     text = page(bob, f"{LIST}?status__exact=pending")
     assert text.index(">urgent") < text.index(">later")
     assert "2 jobs are running" in text
+
+
+def test_what_has_not_ended_is_listed_first_and_what_has_ended_on_demand(enqueue: Enqueue, bob: User) -> None:
+    for name, day in (("older", 1), ("newer", 2)):
+        ended = {"status": EntryStatus.COMPLETED, "finished_at": datetime(2026, 11, day, tzinfo=UTC)}
+        QueueEntry.objects.filter(pk=enqueue(config_name=name).pk).update(**ended)
+    enqueue(config_name="on-hold", held=True), enqueue(config_name="run-1"), enqueue(config_name="run-2")
+    dispatch.run_pass()
+    enqueue(config_name="waits")
+    text = page(bob, LIST)
+    assert text.index(">run-1") < text.index(">waits") < text.index(">on-hold")
+    assert ">older" not in text and 'href="?status__exact=ended"' in text
+    for query in ("status__exact=ended", "status__exact=completed", "q=er"):
+        text = page(bob, f"{LIST}?{query}")
+        assert text.index(">newer") < text.index(">older") and ">waits" not in text
 
 
 def test_the_page_of_a_held_entry_says_why(enqueue: Enqueue, bob: User) -> None:
