@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Generic, TypeVar
 
 from allauth.account import admin as _account_admin  # noqa: F401 - registers what is taken away below
@@ -18,6 +19,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
+from django.utils.text import capfirst
 
 from cloudtrain_site.audit.models import AuditRecord
 from cloudtrain_site.audit.queries import actions_in
@@ -94,7 +96,7 @@ class LoopAdmin(ReadOnlyAdmin[Loop]):
         "last_duration_ms": "took",
         "lease_until": "lease ends",
     }
-    shown: ClassVar = {"interval_seconds": duration, "last_duration_ms": took}
+    shown: ClassVar = {"interval_seconds": duration, "last_duration_ms": took, "last_outcome": capfirst}
 
     @admin.display(description="on time", boolean=True)
     def is_on_time(self, loop: Loop) -> bool | None:
@@ -109,10 +111,10 @@ class LoopAdmin(ReadOnlyAdmin[Loop]):
     def state(self, loop: Loop) -> str:
         now = timezone.now()
         if not loop.enabled:
-            return "switched off"
+            return "Switched off"
         if loop.is_running(now):
-            return "running"
-        return "late" if loop.is_late(now) else "waiting"
+            return "Running"
+        return "Late" if loop.is_late(now) else "Waiting"
 
     @admin.display(description="runs")
     def runs_of_the_day(self, loop: Loop) -> str:
@@ -139,11 +141,18 @@ class LoopFilter(admin.RelatedFieldListFilter):
         return counts
 
 
+class OutcomeFilter(admin.AllValuesFieldListFilter):
+    """By outcome, as the column names it."""
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        return ({**choice, "display": capfirst(choice["display"])} for choice in super().choices(changelist))
+
+
 @admin.register(LoopRun)
 class LoopRunAdmin(ReadOnlyAdmin[LoopRun]):
     """The runs of the last day. Of the runs without work, one a minute is kept."""
 
-    why_nothing = "A run that did something, or failed, stands here for a day."
+    why_nothing = "A run that did something, or failed, appears here for a day."
     list_display = (
         "started_at",
         "loop",
@@ -156,8 +165,8 @@ class LoopRunAdmin(ReadOnlyAdmin[LoopRun]):
     )
     fields = (("loop", "started_at", "duration_ms", "outcome"), "did", "error", ("machine", "correlation_id"))
     labels: ClassVar = {"duration_ms": "took"}
-    shown: ClassVar = {"duration_ms": took}
-    list_filter = (("loop", LoopFilter), "outcome", "machine")
+    shown: ClassVar = {"duration_ms": took, "outcome": capfirst}
+    list_filter = (("loop", LoopFilter), ("outcome", OutcomeFilter), "machine")
     list_select_related = ("loop",)
     search_fields = ("correlation_id", "error")
     ordering = ("-started_at",)
@@ -186,7 +195,7 @@ class ActionFilter(admin.SimpleListFilter):
 class AuditRecordAdmin(ReadOnlyAdmin[AuditRecord]):
     """Who changed which right, rule, limit, key or setting."""
 
-    why_nothing = "Each change of a right, rule, limit, key or setting stands here, with who made it."
+    why_nothing = "Each change of a right, rule, limit, key or setting appears here, with who made it."
     list_display = ("at", "actor", "action", "subject", "organization", "source", "address", "correlation_id")
     list_filter = ("source", ActionFilter)
     fields = (

@@ -22,6 +22,7 @@ from approvals.rules.forms import RuleForm, groups_offered
 from cloudtrain_site.api import current_user
 from cloudtrain_site.limits.pages import within_limits
 from cloudtrain_site.limits.throttles import Previews
+from cloudtrain_site.wording.values import isolated
 from jobs.admin_base import FoldedSearch
 from jobs.permissions import is_superuser, organizations_of, own_teams, visible_jobs
 from jobs.roles import Role
@@ -34,7 +35,7 @@ class ApprovalRuleAdmin(FoldedSearch[ApprovalRule]):
     why_nothing = "Without a rule no job needs approval."
     form = RuleForm
     change_form_template = "approvals/admin_rule.html"
-    list_display = ("name", "enabled", "priority", "shown_condition", "organization", "approvals_needed")
+    list_display = ("name", "enabled", "priority", "shown_condition", "holds_in", "approvals_needed")
     list_filter = ("enabled",)
     list_select_related = ("organization",)
     list_per_page = 50
@@ -68,6 +69,16 @@ class ApprovalRuleAdmin(FoldedSearch[ApprovalRule]):
     @admin.display(description="holds")
     def shown_condition(self, rule: ApprovalRule) -> str:
         return held_jobs_text(rule)
+
+    @admin.display(description="organization", ordering="organization")
+    def holds_in(self, rule: ApprovalRule) -> str:
+        return isolated(rule.organization) if rule.organization else "Every organization"
+
+    def about_list(self, request: HttpRequest) -> str:
+        """Return that there are rules of the site, which an organization's admin doesn't edit or see here."""
+        if is_superuser(request.user) or not ApprovalRule.objects.filter(organization=None, enabled=True).exists():
+            return ""
+        return "Rules of the whole site hold jobs, too. Settings > Rules shows them; superusers edit them."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRule]:
         rules = super().get_queryset(request)

@@ -18,7 +18,7 @@ from django_q.models import Failure, OrmQ, Schedule, Success, Task
 
 from cloudtrain_site.models import Loop
 from cloudtrain_site.wording.admin_pages import NOTHING, PlainPages, filled_in_words
-from cloudtrain_site.wording.values import moment_on_page, took
+from cloudtrain_site.wording.values import duration, moment_on_page, took
 
 FOREVER = -1
 
@@ -106,26 +106,36 @@ class Ended(OfDjangoQ):
 
 
 class SuccessAdmin(Ended, TaskAdmin):  # type: ignore[misc]
-    why_nothing = "A background task that has ended well stands here for a time."
+    why_nothing = "A background task that has ended well appears here for a time."
 
 
 class FailureAdmin(Ended, FailAdmin):  # type: ignore[misc]
-    why_nothing = "A background task that fails stands here with its error. It can be run again from here."
+    why_nothing = "A background task that fails appears here with its error. It can be run again from here."
 
 
 class SchedulesAdmin(OfDjangoQ, ScheduleAdmin):  # type: ignore[misc]
     why_nothing = "The background process adds its loops when it first starts."
-    list_display = ("name", "func", "schedule_type", "repeats", "cluster", "next_run", "last_run", "outcome")
+    list_display = ("name", "func", "how_often", "repeats", "cluster", "next_run", "last_run", "outcome")
     list_display_links = ("name",)
     list_filter = ("cluster",)
     shown: ClassVar = {**OfDjangoQ.shown, "repeats": lambda times: "forever" if times == FOREVER else times}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
-        """Add when its last task started, or its loop: old tasks are removed."""
+        """Add when its last task started, or its loop, as old tasks are removed; and how often the loop runs."""
         task = Task.objects.filter(id=OuterRef("task")).values("started")
         loop = Loop.objects.filter(name=OuterRef("name")).values("last_started_at")
-        schedules = super().get_queryset(request).annotate(began=Coalesce(Subquery(task), Subquery(loop)))
+        every = Subquery(Loop.objects.filter(name=OuterRef("name")).values("interval_seconds"))
+        schedules = super().get_queryset(request).annotate(began=Coalesce(Subquery(task), Subquery(loop)), every=every)
         return cast(QuerySet[Schedule], schedules)
+
+    @admin.display(description="schedule", ordering="schedule_type")
+    def how_often(self, schedule: Any) -> str:
+        """Return the interval of a loop, whose expression says it to few; of another schedule what it is run by."""
+        if schedule.every is not None:
+            return f"every {duration(schedule.every)}"
+        if schedule.schedule_type == Schedule.MINUTES and schedule.minutes:
+            return f"every {duration(schedule.minutes * 60)}"
+        return str(schedule.cron or schedule.get_schedule_type_display())
 
     @admin.display(description="last run")
     def last_run(self, schedule: Any) -> SafeString | str:
@@ -141,7 +151,7 @@ class SchedulesAdmin(OfDjangoQ, ScheduleAdmin):  # type: ignore[misc]
 
     @admin.display
     def outcome(self, schedule: Any) -> str:
-        return NOTHING if schedule.task_success is None else "succeeded" if schedule.task_success else "failed"
+        return NOTHING if schedule.task_success is None else "Succeeded" if schedule.task_success else "Failed"
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -12,8 +13,10 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from cloudtrain_site.wording.values import duration, isolated, price
+from cloudtrain_site.wording.admin_pages import NOTHING
+from cloudtrain_site.wording.values import day_in_words, duration, isolated, price
 from jobs.admin_base import SHOWN, OfJobAdmin, ProviderFilter
+from jobs.costs.accounting import A_MICROSECOND
 from jobs.models import LedgerEntry
 
 
@@ -36,16 +39,17 @@ class DayFilter(admin.SimpleListFilter):
 class LedgerEntryAdmin(OfJobAdmin[LedgerEntry]):
     """Every amount that was reserved, spent or corrected, the newest first."""
 
-    why_nothing = "What a job reserves, spends or gives back stands here."
+    why_nothing = "What a job reserves, spends or gives back appears here."
     list_display = (
-        *("kind", "amount", "at", "organization", "user", "provider", "hardware", "named"),
-        *("by", "reason"),
+        *("kind_and_day", "amount", "at", "organization", "user", "provider", "hardware", "named"),
+        *("by", "shown_reason"),
     )
     list_filter = ("kind", DayFilter, ProviderFilter, "organization")
     list_select_related = ("organization", "user", "job")
     search_fields = ("=job__id",)
     search_help_text = "Id of a job"
     ordering = ("-id",)
+    order_in_words = "The entry that was recorded last comes first."
     sortable_by = ()
     actions = None
     fields = (
@@ -60,6 +64,18 @@ class LedgerEntryAdmin(OfJobAdmin[LedgerEntry]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[LedgerEntry]:
         return super().get_queryset(request).defer("job__config", "job__dataloader_config")
+
+    @admin.display(description="kind")
+    def kind_and_day(self, entry: LedgerEntry) -> str:
+        """Return its kind and its day in the organization: a cost over midnight has an entry for each day."""
+        return f"{entry.get_kind_display()}, {day_in_words(entry.day)}"
+
+    @admin.display(description="reason")
+    def shown_reason(self, entry: LedgerEntry) -> str:
+        """Return why it was corrected, or that the rest of its cost is in the next day's entry."""
+        zone = ZoneInfo(entry.organization.time_zone if entry.organization else "UTC")
+        is_last_of_day = (entry.at + A_MICROSECOND).astimezone(zone).time() == time()
+        return entry.reason or ("The part until midnight" if is_last_of_day else NOTHING)
 
     @admin.display(description="job")
     def named(self, entry: LedgerEntry) -> str:

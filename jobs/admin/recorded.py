@@ -14,6 +14,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.text import capfirst
 from rest_framework import exceptions
 
 from cloudtrain_site.api import current_user
@@ -124,6 +125,7 @@ class RecordedUserAdmin(RecordsEdits[User], PlainNamesAdmin[User], UserAdmin):  
     """Django's own pages of users; a service account has neither a password nor rights of its own there."""
 
     form = UserForm
+    labels: ClassVar = {"username": "user name", "email": "mail address"}
     by_verbs = frozenset(RIGHTS)
     service_account_fieldsets: ClassVar = (
         (
@@ -137,6 +139,18 @@ class RecordedUserAdmin(RecordsEdits[User], PlainNamesAdmin[User], UserAdmin):  
         ("Important dates", {"fields": ("last_login", "date_joined")}),
     )
 
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Leave service accounts to the settings of their organizations."""
+        return not hasattr(obj, "service_account") and super().has_delete_permission(request, obj)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Show it; of a service account without a button for another one, which only the settings make."""
+        if hasattr(kwargs["obj"], "service_account"):
+            context["show_save_and_add_another"] = False
+        return super().render_change_form(request, context, *args, **kwargs)
+
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
         if obj is None or not hasattr(obj, "service_account"):
             return super().get_fieldsets(request, obj)
@@ -144,6 +158,7 @@ class RecordedUserAdmin(RecordsEdits[User], PlainNamesAdmin[User], UserAdmin):  
 
     def get_form(self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any) -> Any:
         """Return the form; a name that is only shown has no hint for typing it."""
+        kwargs["labels"] = {name: capfirst(label) for name, label in self.labels.items()}
         if obj is not None and hasattr(obj, "service_account"):
             kwargs["help_texts"] = {"username": "", "is_active": "Without it the account's API keys end, for good."}
         form: Any = super().get_form(request, obj, change=change, **kwargs)
@@ -159,7 +174,8 @@ class RecordedUserAdmin(RecordsEdits[User], PlainNamesAdmin[User], UserAdmin):  
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Return them with a name that no person can have: the form's validator would refuse it untouched."""
         names = super().get_readonly_fields(request, obj)
-        return [*names, "username"] if obj is not None and ":" in obj.username else names
+        is_fixed = obj is not None and ":" in obj.username
+        return [*names, "username", self._plain_or_linked("username")] if is_fixed else names
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         """Set somebody's password, and put on record that it was."""

@@ -32,7 +32,7 @@ class DatasetCopyInline(PlainValues[DatasetCopy], admin.TabularInline[DatasetCop
 
 @admin.register(DatasetUpload)
 class DatasetUploadAdmin(ScopedAdmin[DatasetUpload]):
-    why_nothing = "A dataset that is uploaded for trainings stands here."
+    why_nothing = "A dataset that is uploaded for trainings appears here."
     list_display = ("name", "organization", "uploaded_by", "kind", "size", "files", "last_used_at", "removed_at")
     list_filter = ("kind", "organization")
     list_select_related = ("organization", "uploaded_by")

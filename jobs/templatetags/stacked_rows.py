@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from itertools import chain, repeat
@@ -19,6 +20,14 @@ register.filter(isolated)
 
 #: Django writes a hyphen for what has no value.
 EMPTY = re.compile(r"<t[dh][^>]*>\s*-?\s*</t[dh]>")
+
+
+@register.filter
+def named_plainly(formset_data: str, name: str) -> str:
+    """Return what Django's script reads of a table, with its link "Add another membership" without the capital."""
+    data = json.loads(formset_data)
+    data["options"]["addText"] = f"Add another {name}"
+    return json.dumps(data)
 
 
 @register.simple_tag

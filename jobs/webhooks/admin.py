@@ -18,7 +18,7 @@ from jobs.webhooks import apply
 class WebhookDeliveryAdmin(SuperuserAdmin[WebhookDelivery]):
     """The deliveries of the last 30 days, read-only."""
 
-    why_nothing = "What a provider sends about its jobs stands here for 30 days."
+    why_nothing = "What a provider sends about its jobs appears here for 30 days."
     list_display = ("received_at", "provider", "verdict", "outcome", "repeats", "external_id", "named", "sender")
     list_filter = ("verdict", "provider")
     search_fields = ("=delivery_id", "=external_id", "=job__id", "=marker")

@@ -53,5 +53,5 @@ def test_the_counts_of_loop_runs_are_shown(as_root: Client) -> None:
     assert "Hide counts" in page
     assert "job upkeep (3)" in page
     assert "housekeeping (0)" in page
-    assert "ok (2)" in page
-    assert "failed (1)" in page
+    assert "Ok (2)" in page
+    assert "Failed (1)" in page

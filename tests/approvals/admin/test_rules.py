@@ -25,7 +25,7 @@ def test_a_superuser_writes_a_rule_and_is_warned(root: User, acme: Organization,
 
 
 def test_an_admin_writes_rules_for_their_own_organization_alone(
-    charlie: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    charlie: User, root: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
     own = Organization.objects.get(name="other")
     browser = browser_of(charlie)
@@ -37,7 +37,10 @@ def test_an_admin_writes_rules_for_their_own_organization_alone(
     assert ApprovalRule.objects.count() == 1
     browser.post(f"{RULES}add/", {**RULE, "organization": str(own.pk)})
     assert ApprovalRule.objects.latest("id").organization == own
-    assert "first_job" not in page(browser, RULES)
+    own_rules = page(browser, RULES)
+    assert "first_job" not in own_rules and "Rules of the whole site hold jobs, too." in own_rules
+    all_rules = page(browser_of(root), RULES)
+    assert ">Every organization<" in all_rules and "Rules of the whole site" not in all_rules
     assert "first_job" not in page(browser, f"{RULES}{first_job_rule.pk}/change/")
 
 

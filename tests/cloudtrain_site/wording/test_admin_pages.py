@@ -41,7 +41,7 @@ def test_the_ledger_shows_amounts_days_and_names(as_root: Client, make_job: Make
         job=job, sequence=1, kind=EntryKind.SETTLE, amount=Decimal("2.390000"), at=NIGHT, day=NIGHT.date(),
         provider="local", seconds=3600, per_second=Decimal("0.0015000000"), source="price", organization=acme,
     )  # fmt: skip
-    assert "Settle $2.39 30 Nov 2026, 23:59 UTC acme" in read(as_root, "jobs/ledgerentry/")
+    assert "Settle, 30 Nov 2026 $2.39 30 Nov 2026, 23:59 UTC acme" in read(as_root, "jobs/ledgerentry/")
     page = read(as_root, f"jobs/ledgerentry/{entry.pk}/change/")
     assert "Settle of $2.39 for portrait #12" in page and "This machine" in page
     for shown in ("Day: 30 Nov 2026", "Time: 1 h", "Price: $0.0015 a second"):
@@ -58,7 +58,7 @@ def test_loops_say_what_their_runs_did(as_root: Client) -> None:
         machine="vm",
         started_at=NIGHT,
     )
-    assert "waiting 1 h - 2.3 s" in read(as_root, "cloudtrain_site/loop/")
+    assert "Waiting 1 h - 2.3 s" in read(as_root, "cloudtrain_site/loop/")
     page = read(as_root, f"cloudtrain_site/looprun/{run.pk}/change/")
     assert "Run of job upkeep" in page
     assert "Took: 35 ms" in page and "Result: trainings whose curves are kept: 2, new one: 1 Error" in page
@@ -100,7 +100,10 @@ def test_background_tasks_are_named_as_all_else(as_root: Client) -> None:
     )
     schedules = read(as_root, "django_q/schedule/")
     assert "Add scheduled task" in schedules and "1 scheduled task" in schedules
-    assert "forever" in schedules and f"{now:%-d %b %Y, %H:%M} UTC succeeded" in schedules
+    assert "* * * * * forever" in schedules and "Cron" not in schedules
+    Loop.objects.create(name="polling", interval_seconds=90)
+    assert "every 1 min 30 s forever" in read(as_root, "django_q/schedule/")
+    assert f"{now:%-d %b %Y, %H:%M} UTC Succeeded" in schedules
     page = read(as_root, f"django_q/success/{task.id}/change/")
     assert "View successful task" in page and "every: 5.0" in page and "Took: 0 ms" in page
     assert "Pickled" not in page and "Dotted" not in page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
@@ -10,6 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs.models import LedgerEntry, Organization
+from tests.settings_pages import text_of
 from tests.spending import run, spend
 from tests.web import queries_of, read_page
 
@@ -43,6 +44,17 @@ def test_who_manages_sees_the_own_organization_alone(acme: Organization, bob: Us
     assert client.get(f"{LIST}{LedgerEntry.objects.get().pk}/change/").status_code == 302
     client.force_login(alice)
     assert client.get(LIST, follow=True).status_code == 403
+
+
+def test_a_cost_over_midnight_says_so_in_the_first_days_entry(acme: Organization, root: User, client: Client) -> None:
+    acme.time_zone = "Europe/Berlin"
+    acme.save()
+    start = datetime(2025, 11, 12, 22, 30, tzinfo=UTC)
+    spend(start.date(), "3", organization=acme, started_at=start, completed_at=start + timedelta(hours=1))
+    client.force_login(root)
+    entries = text_of(client.get(LIST))
+    assert "Settle, 13 Nov 2025 $1.50" in entries and "Settle, 12 Nov 2025 $1.50" in entries
+    assert entries.count("The part until midnight") == 1
 
 
 def test_nobody_changes_an_entry(acme: Organization, root: User) -> None:
