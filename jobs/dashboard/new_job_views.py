@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from secrets import token_hex
 from typing import Any
 
@@ -21,7 +21,8 @@ from jobs.dashboard.tag_views import tags_by_team
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.organizations.settings import FALLBACK_PROVIDER
 from jobs.permissions import no_right_to_submit, organizations_of
-from jobs.providers import names
+from jobs.providers import label_of, names
+from jobs.providers.hardware_names import hardware_label
 from jobs.roles import SUBMITTERS
 from jobs.runs.prefill import may_run_again, next_run_of
 from jobs.tags.tagging import tags_by_job
@@ -64,6 +65,7 @@ def form_page(
     }
     if parent := (filled or request.GET).get("parent"):
         context |= _run_again(request, parent)
+        context["lost_place"] = _lost_place(context["parent"], context["providers"]["providers"])
     begun = context["begin"]["submission"] if "begin" in context else {}
     context["filled"] = {**begun, **(filled.dict() if filled else {})}
     return render(request, "dashboard/new_job.html", {**around, **context}, status=status)
@@ -116,6 +118,18 @@ def _run_again(request: HttpRequest, parent_id: str) -> dict[str, Any]:
         "ticked_tags": tags_by_job([parent]).get(parent.pk, []),
         "begin": {**begin, "submission": {**submission, **texts}, "dataset": _dataset_of(parent)},
     }
+
+
+def _lost_place(parent: Job, providers: Sequence[Mapping[str, Any]]) -> str:
+    """Return the parent's provider or hardware that isn't offered now; empty: both are.
+
+    The server says it: a sentence that the script added would move the page.
+    """
+    provider = next((one for one in providers if one["name"] == parent.provider and one["enabled"]), None)
+    if provider is None:
+        return label_of(parent.provider)
+    profile = parent.hardware_profile
+    return hardware_label(profile) if profile and profile not in {one["name"] for one in provider["profiles"]} else ""
 
 
 def _dataset_of(job: Job) -> dict[str, Any] | None:

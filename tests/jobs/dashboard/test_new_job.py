@@ -92,3 +92,20 @@ def test_an_example_can_be_submitted_and_looks_like_no_mistake(example: Example)
     config = json.loads(example.text)
     assert objections_to("local", config, []) == []
     assert findings_on("local", config, []) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "lost"),
+    [
+        ({"provider": "local", "hardware_profile": "cpu"}, ""),
+        ({"provider": "local", "hardware_profile": "a100"}, "a100 isn’t offered now."),
+        ({"provider": "moon", "hardware_profile": "cpu"}, "moon isn’t offered now."),
+    ],
+)
+def test_a_run_again_says_from_the_start_what_is_not_offered_now(
+    alice: User, acme: Organization, place: dict[str, str], lost: str
+) -> None:
+    job = factories.make_job(organization=acme, submitted_by=alice, **place)
+    page = get(alice, f"/jobs/new?parent={job.pk}").content.decode()
+    assert ("isn’t offered now." in page) == bool(lost)
+    assert lost in " ".join(page.split())

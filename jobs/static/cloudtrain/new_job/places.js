@@ -60,25 +60,13 @@ export function onPlaceChange(target) {
   if (target === organization && !isChosen) showPlaces();
 }
 
-/** Choose where a parent ran, as far as that is offered now, and say what is chosen instead. */
+/** Choose where a parent ran, as far as that is offered now. */
 export function choosePlace(begin) {
   const offers = (select, value) => [...select.options].some((one) => one.value === value && !one.disabled);
   isChosen = true;
   if (offers(provider, begin.provider)) provider.value = begin.provider;
   showHardware();
   if (offers(hardware, begin.hardware_profile)) hardware.value = begin.hardware_profile;
-  const lost = lostPlace(begin);
-  if (!lost || !hardware.value) return;
-  const now = `${title(providerNow())}, ${hardwareName(hardware.value)}`;
-  find("place-remark").textContent = `${lost} isn’t offered now. Chosen instead: ${now}.`;
-  find("place-remark").hidden = false;
-}
-
-/** The provider or the hardware of `begin` that couldn't be chosen; empty when both are. */
-function lostPlace({ provider: before, hardware_profile: profile }) {
-  const known = providers.find((one) => one.name === before);
-  if (provider.value !== before) return known ? title(known) : before;
-  return profile && hardware.value !== profile ? hardwareName(profile) : "";
 }
 
 /** Why a job can run nowhere; empty when it can. */
