@@ -152,6 +152,7 @@ class OutcomeFilter(admin.AllValuesFieldListFilter):
 class LoopRunAdmin(ReadOnlyAdmin[LoopRun]):
     """The runs of the last day. Of the runs without work, one a minute is kept."""
 
+    about = "Of the runs that did nothing, one a minute is kept."
     why_nothing = "A run that did something, or failed, appears here for a day."
     list_display = (
         "started_at",

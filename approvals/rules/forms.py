@@ -41,7 +41,7 @@ class RuleForm(forms.ModelForm[ApprovalRule]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._name_empty("role_at_most", "Any role", Role.choices)
-        self._name_empty("fuse_action", "What the submitter chose, or the site’s default", FuseAction.choices)
+        self._name_empty("fuse_action", "As submitted, or by default", FuseAction.choices)
         self.fields["provider"] = _provider_choice(self.fields["provider"], self.instance.provider)
         self.fields["reviewer_group"].empty_label = "No group"  # type: ignore[attr-defined]
         for name in ("cost_exceeds", "max_cost_usd"):

@@ -106,8 +106,8 @@ class PlainPages(PlainValues[M], admin.ModelAdmin[M], Generic[M]):
 
     #: What will appear in the list, for who finds it empty.
     why_nothing = ""
-    #: In which order the list is, where no column shows it.
-    order_in_words = ""
+    #: What no column shows: the order of the list, or what it leaves out.
+    about = ""
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         return [self._plain(name) for name in super().get_list_display(request)]
@@ -119,7 +119,7 @@ class PlainPages(PlainValues[M], admin.ModelAdmin[M], Generic[M]):
 
     def about_list(self, request: HttpRequest) -> str:
         """Return what stands above the list; empty: nothing."""
-        return self.order_in_words
+        return self.about
 
 
 @cache

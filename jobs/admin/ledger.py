@@ -49,7 +49,7 @@ class LedgerEntryAdmin(OfJobAdmin[LedgerEntry]):
     search_fields = ("=job__id",)
     search_help_text = "Id of a job"
     ordering = ("-id",)
-    order_in_words = "The entry that was recorded last comes first."
+    about = "The entry that was recorded last comes first. Days are those of the organization."
     sortable_by = ()
     actions = None
     fields = (
