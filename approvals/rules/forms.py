@@ -44,6 +44,8 @@ class RuleForm(forms.ModelForm[ApprovalRule]):
         self._name_empty("fuse_action", "As submitted, or by default", FuseAction.choices)
         self.fields["provider"] = _provider_choice(self.fields["provider"], self.instance.provider)
         self.fields["reviewer_group"].empty_label = "No group"  # type: ignore[attr-defined]
+        if "organization" in self.fields and not self.fields["organization"].required:  # a superuser's form
+            self.fields["organization"].empty_label = "Every organization"  # type: ignore[attr-defined]
         for name in ("cost_exceeds", "max_cost_usd"):
             amount = self.initial.get(name)
             if amount and amount == (in_cents := amount.quantize(CENT)):

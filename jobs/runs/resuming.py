@@ -14,6 +14,7 @@ from jobs.outputs.folder import NotFoundError
 from jobs.outputs.store import absence_of, folder_of
 from jobs.providers import get_provider, label_of
 from jobs.providers.base import ProviderError, ResumesTrainings
+from jobs.statuses import BEFORE_PROVIDER
 
 #: SimpleTuner's name of a checkpoint, which it looks for in its own output.
 NAME = re.compile(r"checkpoint-([0-9]{1,12})")
@@ -60,6 +61,8 @@ def checkpoints_of(job: Job) -> Checkpoints:
 
 
 def _hindrance(job: Job) -> str:
+    if job.status in BEFORE_PROVIDER:
+        return "The training has not begun."
     if not job.is_terminal:
         return "The run has not ended. Its checkpoints can be used when it has."
     if not _provider_resumes(job.provider):

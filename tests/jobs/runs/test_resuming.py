@@ -54,6 +54,7 @@ def test_a_reason_says_why_there_are_none(trained: MakeJob, make_job: MakeJob) -
     reasons = [
         checkpoints_of(trained({"result.json": b"{}"})).reason,
         checkpoints_of(trained(FILES, status=JobStatus.RUNNING)).reason,
+        checkpoints_of(make_job(status=JobStatus.PENDING)).reason,
         checkpoints_of(make_job(status=JobStatus.COMPLETED)).reason,
         checkpoints_of(make_job(status=JobStatus.COMPLETED, external_id="x", provider="replicate")).reason,
         checkpoints_of(make_job(status=JobStatus.COMPLETED, external_id="y", provider="gone")).reason,
@@ -61,6 +62,7 @@ def test_a_reason_says_why_there_are_none(trained: MakeJob, make_job: MakeJob) -
     assert reasons == [
         "The run wrote no folder called checkpoint-STEP.",
         "The run has not ended. Its checkpoints can be used when it has.",
+        "The training has not begun.",
         "The training has not begun.",
         "Replicate keeps no files that another run could use.",
         "gone keeps no files that another run could use.",
