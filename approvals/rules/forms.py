@@ -35,6 +35,7 @@ class RuleForm(forms.ModelForm[ApprovalRule]):
         fields = "__all__"  # noqa: DJ007 - every column of a rule is its author's to set
         labels: ClassVar = {"cost_exceeds": "Estimated cost above, in US dollars"}
         help_texts: ClassVar = {
+            "organization": "Whose jobs the rule holds.",
             "fuse_action": "What happens when a job reaches its cost limit. Of several rules the strictest counts.",
         }
 
