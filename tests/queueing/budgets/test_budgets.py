@@ -119,7 +119,7 @@ def test_an_unknown_cost_waits_where_there_is_a_budget(enqueue: Enqueue, acme: O
     entry = enqueue(estimated_cost_usd=None)
     budget = budget_of(acme, "1000")
     assert claimed() == []
-    assert reason(entry, alice).endswith("cpu has no price, so this job waits until a superuser sets one.")
+    assert reason(entry, alice).endswith("CPU has no price, so this job waits until a superuser sets one.")
     budget.delete()
     assert claimed() == [entry.job_id]
     assert JobAccount.objects.get().is_unpriced
