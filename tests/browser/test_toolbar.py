@@ -43,7 +43,7 @@ def test_choosing_shows_the_list_in_place_and_the_address_keeps_it(
     choose("Provider", "replicate")
     expect(row(page, local)).to_be_hidden()
     expect(page.locator("#spoken")).to_have_text("2 jobs")
-    expect(page.locator("#totals")).to_contain_text("2 jobs · $10.00")
+    expect(page.locator("#totals")).to_contain_text("2 jobs · spent $10.00")
     choose("Order", "cost")
     expect(page.locator("th[aria-sort=descending]")).to_have_text("Cost")
     expect(names.first).to_have_text("dear")
