@@ -12,7 +12,6 @@ from django.db import IntegrityError
 from cloudtrain_site.database.batches import in_batches
 from cloudtrain_site.database.connections import lend_connection
 from cloudtrain_site.database.unit_of_work import unit_of_work
-from jobs import lifecycle
 from jobs.costs import ledger
 from jobs.costs.estimates import priced
 from jobs.models import Job, JobQuerySet, Organization, ProviderConfig
@@ -21,6 +20,7 @@ from jobs.providers.base import DiscoveredTraining, Discovers, NeedsAccess, Prov
 from jobs.runs.numbers import number_at_commit
 from jobs.statuses import BEFORE_PROVIDER
 from jobs.sync import circuit_breaker, orphans
+from jobs.sync.adoption import adopt_discovered
 from jobs.sync.apply import SnapshotBatch
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
@@ -225,6 +225,6 @@ def _may_belong_to_submission(item: DiscoveredTraining, owner: Job | None, is_an
 def _store(trainings: Sequence[DiscoveredTraining], name: str, source: str, organization: Organization | None) -> int:
     """Store them in one transaction. Returns how many are new."""
     try:
-        return len(lifecycle.adopt_discovered(trainings, provider=name, organization=organization, source=source))
+        return len(adopt_discovered(trainings, provider=name, organization=organization, source=source))
     except IntegrityError:  # another discovery, or a webhook, was quicker with one of them
         return sum(_store([one], name, source, organization) for one in trainings) if len(trainings) > 1 else 0

@@ -21,6 +21,7 @@ from jobs.costs.estimates import priced
 from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import DiscoveredTraining, Snapshot
+from jobs.sync.adoption import adopt_discovered
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
@@ -58,7 +59,7 @@ def adopt_orphan(owner: Job, snapshot: Snapshot, *, source: str, made_at: dateti
     with job_log_context(owner):
         try:
             with unit_of_work():
-                [orphan] = lifecycle.adopt_discovered(
+                [orphan] = adopt_discovered(
                     [training],
                     provider=owner.provider,
                     organization=owner.organization,

@@ -21,6 +21,7 @@ from jobs.models import Job, JobEvent, LogPiece, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.providers.progress import Progress
 from jobs.statuses import JobStatus
+from jobs.sync.adoption import adopt_discovered
 from tests.events import published_events
 
 pytestmark = pytest.mark.django_db
@@ -56,7 +57,7 @@ def adopt(acme: Organization, snapshot: Snapshot) -> Job:
         dataloader_config=[],
         marker=None,
     )
-    [job] = lifecycle.adopt_discovered([found], provider="replicate", organization=acme, source=Source.POLL)
+    [job] = adopt_discovered([found], provider="replicate", organization=acme, source=Source.POLL)
     return job
 
 

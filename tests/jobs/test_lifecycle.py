@@ -25,6 +25,7 @@ from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.providers.progress import read_progress
 from jobs.runs.origin import Origin
 from jobs.statuses import TERMINAL, JobStatus
+from jobs.sync.adoption import adopt_discovered
 from tests.events import published_events
 
 pytestmark = pytest.mark.django_db
@@ -366,7 +367,7 @@ def test_a_found_training_that_has_ended_tells_how_long_it_ran(acme: Organizatio
     found = DiscoveredTraining(
         snapshot=ended, created_at=START, name="Flux", config={}, dataloader_config=[], marker=None
     )
-    lifecycle.adopt_discovered([found], provider="replicate", organization=acme, source=Source.POLL)
+    adopt_discovered([found], provider="replicate", organization=acme, source=Source.POLL)
     assert Job.objects.values_list("duration_ms", "name_key").get() == (3000, "flux")
 
 
