@@ -12,8 +12,8 @@ from approvals.reviewers import who_decides
 from approvals.rules.backtest import BackTest, HeldJob
 from cloudtrain_site.api import StrictSerializer
 from cloudtrain_site.names import readable_name
+from jobs.api.serializers import ProviderField
 from jobs.api.submission_serializers import DollarsField, SubmitBody
-from jobs.providers import names
 from jobs.roles import Role
 from jobs.statuses import FuseAction
 
@@ -25,17 +25,12 @@ class ConditionBody(StrictSerializer):
         max_digits=12, decimal_places=4, min_value=0, allow_null=True, required=False, coerce_to_string=False
     )
     first_job = serializers.BooleanField(required=False)
-    provider = serializers.CharField(max_length=40, allow_blank=True, required=False)
+    # A rule for a name that no provider has would hold nothing.
+    provider = ProviderField(allow_blank=True, required=False)
     hardware = serializers.CharField(max_length=MAX_GLOB_CHARS, allow_blank=True, required=False)
     config_name = serializers.CharField(max_length=MAX_GLOB_CHARS, allow_blank=True, required=False)
     role_at_most = serializers.ChoiceField(choices=Role.choices, allow_blank=True, required=False)
     jobs_in_day_exceed = serializers.IntegerField(min_value=0, max_value=10**9, allow_null=True, required=False)
-
-    def validate_provider(self, name: str) -> str:
-        """Refuse a name that no provider has: the rule would hold nothing."""
-        if name and name not in names():
-            raise serializers.ValidationError(f"There is no provider “{name}”. There are: {', '.join(names())}.")
-        return name
 
 
 #: The values of the criteria that a condition leaves out.

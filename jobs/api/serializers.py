@@ -49,6 +49,8 @@ class ProviderField(serializers.ChoiceField):
 
     def to_internal_value(self, data: Any) -> str:
         """Return the name. Raises ValidationError."""
+        if data == "" and self.allow_blank:
+            return ""
         choices = names()
         if data not in choices:
             raise serializers.ValidationError(
