@@ -106,6 +106,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 return connection
             self._replace_all(connection)
 
+    def _configure_connection(self, connection: Any) -> bool:
+        """Prepare a new connection, whether it is the pool's or not. Returns whether there is something to commit."""
+        kept_statements.note_whether_direct(connection)
+        super()._configure_connection(connection)
+        return True
+
     def execute_kept(self, sql: str, params: Sequence[Any]) -> Any:
         """Execute a statement whose text is the same each time. Returns a cursor, whose rows must be read at once."""
         if self.queries_logged or self.execute_wrappers:

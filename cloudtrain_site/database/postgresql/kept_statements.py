@@ -23,6 +23,10 @@ MOST_KEPT = 200
 BIGINTS = range(-(2**63), 2**63)
 
 
+#: To compile a plan takes 0.1 to 0.7 s, which no page's statement gets back: a page reads few rows, however many there are.
+_WITHOUT_JIT = "SELECT set_config('jit', 'off', false) WHERE pg_backend_pid() = %s"
+
+
 class _BigintDumper(IntDumper):
     """Sends each number as a bigint: psycopg's own takes the smallest type, each of which makes another statement."""
 
@@ -41,17 +45,13 @@ class _Cursor(RawCursor[Any]):
     def __init__(self, connection: Any) -> None:
         super().__init__(connection)
         self.adapters.register_dumper(int, _BigintDumper)
-        # Between this client and the server a pooler may give each transaction to another server process, which does
-        # not have what this connection keeps, or has a statement of another client under the same name.
-        own = super().execute("SELECT pg_backend_pid()").fetchone()
-        self.is_keeping = own is not None and own[0] == connection.info.backend_pid
         connection.prepared_max = MOST_KEPT
 
     def run(self, sql: str, params: Sequence[Any]) -> None:
         # The threshold is set for this cursor alone: psycopg would count each statement of the other ones, with their
         # values in it.
         connection = self.connection
-        connection.prepare_threshold = KEPT_FROM - 1 if self.is_keeping else None
+        connection.prepare_threshold = KEPT_FROM - 1 if connection.is_direct else None
         try:
             super().execute(_numbered(sql), params)
         except FeatureNotSupported as error:
@@ -72,6 +72,17 @@ def _numbered(sql: str) -> bytes:
     first, *others = sql.split("%s")
     text = first + "".join(f"${number}{part}" for number, part in enumerate(others, start=1))
     return text.replace("%%", "%").encode()
+
+
+def note_whether_direct(connection: Any) -> None:
+    """Note in a new connection of psycopg whether it leads to the server directly, and if so, set what is its own.
+
+    A pooler may give each transaction to another process of the server, which does not have what this connection keeps,
+    or has a statement of another client under the same name.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_WITHOUT_JIT, [connection.info.backend_pid])
+        connection.is_direct = cursor.fetchone() is not None
 
 
 def execute(connection: Any, sql: str, params: Sequence[Any]) -> RawCursor[Any]:

@@ -36,6 +36,12 @@ def connected(opened: ExitStack, **settings: Any) -> Any:
     return connection
 
 
+def compiles_plans(connection: Any) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW jit")
+        return bool(cursor.fetchone()[0] == "on")
+
+
 def rows(connection: Any, number: int) -> list[tuple[int, str]]:
     return [tuple(row) for row in connection.execute_kept(QUERY, [number]).fetchall()]
 
@@ -122,7 +128,15 @@ def test_within_a_transaction_it_is_an_error_that_passes(opened: ExitStack) -> N
     assert rows(connection, 1) == [(1, "one")]
 
 
-def test_behind_a_pooler_nothing_is_kept(opened: ExitStack) -> None:
+def test_the_server_compiles_no_plan_of_a_connection(opened: ExitStack) -> None:
+    connection = connected(opened)
+    connection.set_autocommit(False)
+    connection.rollback()
+    assert not compiles_plans(connection)
+
+
+def test_behind_a_pooler_nothing_is_kept_or_set(opened: ExitStack) -> None:
     connection = connected(opened, PORT=str(opened.enter_context(pooler())))
+    assert compiles_plans(connection), "as the server has it"
     assert [rows(connection, 1) for _ in range(5)] == [[(1, "one")]] * 5
     assert kept(connection) == []
