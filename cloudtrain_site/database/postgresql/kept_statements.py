@@ -23,7 +23,7 @@ MOST_KEPT = 200
 BIGINTS = range(-(2**63), 2**63)
 
 
-#: To compile a plan takes 0.1 to 0.7 s, which no page's statement gets back: a page reads few rows, however many there are.
+#: To compile a plan has taken 0.7 s, which no statement of a page gets back: it reads few rows, however many there are.
 _WITHOUT_JIT = "SELECT set_config('jit', 'off', false) WHERE pg_backend_pid() = %s"
 
 
