@@ -13,13 +13,13 @@ from rest_framework import serializers
 from cloudtrain_site.accounts.preferences import time_zones
 from jobs.api.serializers import JobFilters
 from jobs.dashboard.listing.periods import PERIODS, created_span
-from jobs.finding.orders import NEWEST, SORTS, those_after
+from jobs.finding.orders import NEWEST, SORTS, STATUS, those_after
 from jobs.finding.pages import Found, Reader, found_for, organizations_seen
 from jobs.finding.search import Criterion, those_with
 from jobs.identifiers import Span
 from jobs.models import DayCost, Job, JobQuerySet
 from jobs.queries import LIST_FILTERS, LIST_PARAMETERS, by_own_columns, criteria_of
-from jobs.statuses import JobStatus
+from jobs.statuses import ACTIVE, JobStatus
 
 #: The tab's word for it.
 WAITING = "waiting"
@@ -113,12 +113,18 @@ def _filled(parameters: QueryDict) -> QueryDict:
 
 def page_of(reader: Reader, query: dict[str, Any], count: int) -> list[Job]:
     """The first `count` jobs that `reader` sees and asks for, from the cursor on, in their order."""
-    return found_by(reader, query).page(_as_shown, query["sort"], query["cursor"], count)
+    return found_by(reader, query).page(_as_shown, _order_of(query), query["cursor"], count)
 
 
 def those_of(reader: Reader, query: dict[str, Any]) -> JobQuerySet:
     """All of these jobs, to find out which of some belong to them."""
-    return those_after(_as_shown(found_by(reader, query).seen), query["sort"], query["cursor"])
+    return those_after(_as_shown(found_by(reader, query).seen), _order_of(query), query["cursor"])
+
+
+def _order_of(query: dict[str, Any]) -> str:
+    """Return the order that the query asks for; of one status alone, by status is by age, which is found sooner."""
+    is_of_one = query["sort"] == STATUS and len(query["status"]) == 1
+    return NEWEST if is_of_one else str(query["sort"])
 
 
 def _as_shown(jobs: JobQuerySet) -> JobQuerySet:
@@ -130,12 +136,13 @@ def found_by(reader: Reader, query: dict[str, Any]) -> Found:
     user, _ = reader
     jobs, span = by_own_columns(Job.objects.kept(), query), created_span(query)
     criteria = criteria_of(query, organizations_seen(reader, query["organization"]), span)
+    people = [user.pk or 0] if query["mine"] else []
     if query["mine"]:
-        jobs = jobs.filter(submitted_by_id=user.pk or 0)
+        jobs = jobs.filter(submitted_by_id=people[0])
     if query["person"]:
         # By their number, as organizations are.
-        people = User.objects.filter(username=query["person"]).values_list("pk", flat=True)
-        jobs = jobs.filter(submitted_by__in=list(people))
+        people = list(User.objects.filter(username=query["person"]).values_list("pk", flat=True))
+        jobs = jobs.filter(submitted_by__in=people)
     if query["hardware"]:
         # Pages say CPU.
         jobs = jobs.filter(hardware_profile__in={query["hardware"], query["hardware"].lower()})
@@ -143,7 +150,8 @@ def found_by(reader: Reader, query: dict[str, Any]) -> Found:
         costs, span = _with_costs(query["cost_from"] or date.min, query["cost_to"] or date.max, span)
         criteria.append(costs)
     is_narrowed = any(query[name] for name in LIST_FILTERS if name not in WITH_CRITERIA)
-    return found_for(reader, jobs, criteria, query["organization"], is_narrowed, span)
+    are_open = bool(query["status"]) and set(query["status"]) <= set(ACTIVE)
+    return found_for(reader, jobs, criteria, query["organization"], is_narrowed, span, people=people, are_open=are_open)
 
 
 def _with_costs(first: date, last: date, span: Span) -> tuple[Criterion, Span]:

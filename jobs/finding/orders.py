@@ -6,7 +6,6 @@ begin with is put together here.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from math import inf
@@ -21,7 +20,7 @@ from django.utils import timezone
 
 from cloudtrain_site.database.batches import in_batches
 from jobs.identifiers import EVER, Span
-from jobs.models import Job, JobQuerySet
+from jobs.models import Job, JobQuerySet, Membership, RunCounter
 from jobs.snapshot_fields import A_MILLISECOND, milliseconds_between
 
 NEWEST, OLDEST, NAME, STATUS, COST, DURATION = "newest", "oldest", "name", "status", "cost", "duration"
@@ -56,6 +55,10 @@ class Order:
         """Return a condition for each part: its jobs that come after the cursor."""
         raise NotImplementedError
 
+    def before(self, row: tuple[Any, ...]) -> Sequence[Q]:
+        """Return a condition for each part that all jobs meet which come before a job, by its id and columns."""
+        raise NotImplementedError
+
     def values_at(self, jobs: JobQuerySet, cursor: str) -> tuple[Any, ...] | None:
         """Return the columns of the job `cursor`; None: it is not one of `jobs`."""
         return jobs.order_by().filter(pk=cursor).values_list(*self.columns).first()
@@ -71,6 +74,9 @@ class ByAge(Order):
     def after(self, jobs: JobQuerySet, cursor: str) -> Sequence[Q]:
         beyond = Q(pk__lt=cursor) if self.descends else Q(pk__gt=cursor)
         return (beyond if cursor else Q(),)
+
+    def before(self, row: tuple[Any, ...]) -> Sequence[Q]:
+        return (Q(pk__gt=row[0]) if self.descends else Q(pk__lt=row[0]),)
 
 
 class ByColumn(Order):
@@ -91,6 +97,11 @@ class ByColumn(Order):
         if values is None or values[0] is None:
             return (NOTHING,)
         return (_comes_after(self.columns[0], values[0], cursor, descends=self.descends),)
+
+    def before(self, row: tuple[Any, ...]) -> Sequence[Q]:
+        _, value = row
+        # Without the id: a filter on the same column is then answered by the index, too.
+        return (Q() if value is None else Q(**{f"{self.columns[0]}__{'gte' if self.descends else 'lte'}": value}),)
 
 
 class ByDuration(Order):
@@ -131,6 +142,12 @@ class ByDuration(Order):
         running &= Q(started_at__gt=began) | Q(started_at=began, pk__lt=cursor)
         return ended, running, not_begun
 
+    def before(self, row: tuple[Any, ...]) -> Sequence[Q]:
+        ran, pk = self.place(*row)
+        if ran < 0:
+            return Q(), Q(), Q(pk__gt=pk)
+        return Q(duration_ms__gte=ran), Q(started_at__lte=self.now - ran * A_MILLISECOND), NOTHING
+
 
 class ByLoss(Order):
     """The lowest last loss first, then the jobs without one, the newest first."""
@@ -154,6 +171,10 @@ class ByLoss(Order):
         if loss is None:
             return NOTHING, without & Q(pk__lt=cursor)
         return Q(kept_curves__last_loss__gt=loss) | Q(kept_curves__last_loss=loss, pk__lt=cursor), without
+
+    def before(self, row: tuple[Any, ...]) -> Sequence[Q]:
+        pk, loss = row
+        return (Q(), Q(pk__gt=pk)) if loss is None else (Q(kept_curves__last_loss__lte=loss), NOTHING)
 
 
 NOTHING = Q(pk__in=[])
@@ -187,35 +208,38 @@ def first_ids(jobs: JobQuerySet, sort: str, cursor: str, count: int, *, are_few:
 
 
 def first_ids_of_each(
-    jobs: JobQuerySet, organizations: Sequence[int | None], sort: str, cursor: str, count: int, span: Span = EVER
+    jobs: JobQuerySet,
+    organizations: Sequence[int | None],
+    sort: str,
+    cursor: str,
+    count: int,
+    span: Span = EVER,
+    people: Sequence[int] = (),
 ) -> list[str]:
     """Return the same of the `jobs` of these organizations (None: of none) within `span`.
 
-    Of each, `count` at most are read.
+    Where most are, they are read first: in the largest organization or, of jobs of `people`, in theirs. The others are
+    then read only as far as their jobs come before the last that was found.
     """
     order = ORDERS[sort]()
     within = span.of("pk")
     are_many = connection.vendor == "sqlite" and within != Q() and Job.objects.filter(within)[: MANY + 1].count() > MANY
     seen = jobs.filter(of_organizations(organizations))
+    groups = _groups([pk for pk in organizations if pk is not None], people)
     found: list[tuple[Any, ...]] = []
-    for condition, columns in zip(order.after(seen, cursor), order.parts, strict=True):
+    for number, (condition, columns) in enumerate(zip(order.after(seen, cursor), order.parts, strict=True)):
         is_other = are_many and columns[0].strip("-") not in ("id", "started_at")
         made = jobs.filter(condition)
         if is_other:
             made = made.alias(id_alone=Coalesce("id", Value(""))).filter(span.of("id_alone"))
         else:
             made = made.filter(within)
-        part = made.order_by(*columns).values_list("pk", *order.columns, "organization_id")
-        rows = list(part.filter(organization=None)[:count]) if None in organizations else []
-        rows += _first_rows(part, [pk for pk in organizations if pk is not None], min(count, A_FEW))
-        if count > A_FEW:
-            rows.sort(key=lambda row: order.place(*row[:-1]), reverse=order.descends)
-            # All that was read of these is on the page: they may have more for it.
-            numbers = Counter(pk for *_, pk in rows[:count] if pk is not None)
-            larger = [pk for pk, number in numbers.items() if number == A_FEW]
-            rows = [row for row in rows if row[-1] not in larger]
-            rows += _first_rows(part, larger, count)
-        found += (row[:-1] for row in rows)
+        part = made.order_by(*columns).values_list("pk", *order.columns)
+        found += part.filter(organization=None)[:count] if None in organizations else []
+        for group in groups:
+            found = _sorted(found, order)[:count]
+            nearer = order.before(found[-1])[number] if len(found) == count else Q()
+            found += _first_rows(part.filter(nearer), group, count)
     return _first(found, order, count)
 
 
@@ -225,17 +249,31 @@ def of_organizations(organizations: Sequence[int | None]) -> Q:
 
 
 def _first(found: list[tuple[Any, ...]], order: Order, count: int) -> list[str]:
-    found.sort(key=lambda row: order.place(*row), reverse=order.descends)
-    return [pk for pk, *_ in found[:count]]
+    return [pk for pk, *_ in _sorted(found, order)[:count]]
+
+
+def _sorted(found: list[tuple[Any, ...]], order: Order) -> list[tuple[Any, ...]]:
+    return sorted(found, key=lambda row: order.place(*row), reverse=order.descends)
+
+
+def _groups(organizations: Sequence[int], people: Sequence[int]) -> list[Sequence[int]]:
+    """Return the organizations that are read first, and all others."""
+    if len(organizations) < 2:
+        return [organizations] if organizations else []
+    first: QuerySet[Any, Any] = Membership.objects.filter(user__in=people, organization__in=organizations)
+    if not people:
+        first = RunCounter.objects.filter(organization__in=organizations).order_by("-last")[:1]
+    found = set(first.values_list("organization", flat=True))
+    groups = [[pk for pk in organizations if (pk in found) == is_first] for is_first in (True, False)]
+    return [group for group in groups if group]
 
 
 #: If more were made within a span, an index of another order is walked past all others. SQLite would read and sort
 #: all of them, so it doesn't see that their ids are meant.
 MANY = 5000
-#: Of each organization so many are read before those whose jobs fill the page are read further.
-A_FEW = 8
 #: Stands for an organization in a statement that is repeated for each.
 ANY_ORGANIZATION = -987_654_321
+ORGANIZATION = '"jobs_job"."organization_id"'
 #: SQLite takes no more than 500.
 STATEMENTS_AT_ONCE = 100
 #: SQLite takes no more than 32,766; the ids that a search found are in the statement of each organization.
@@ -252,17 +290,32 @@ def _first_rows(part: QuerySet[Job, Any], organizations: Sequence[int], count: i
         statement, params = compiler.as_sql()
     except EmptyResultSet:
         return
-    if connection.vendor == "sqlite":
-        # Not by the index of a person: all jobs of the person would be read for each organization.
-        statement = statement.replace('"jobs_job"."submitted_by_id"', '+"jobs_job"."submitted_by_id"')
     converters = compiler.get_converters([expression for expression, *_ in compiler.select])
+    of_some = _of_each_on_sqlite if connection.vendor == "sqlite" else _of_each_on_postgresql
     at_once = max(1, min(STATEMENTS_AT_ONCE, VALUES_AT_ONCE // len(params)))
     for some in in_batches(organizations, at_once):
-        parts = (f"SELECT * FROM ({statement}) AS part_{place}" for place in range(len(some)))  # noqa: S608
-        values = [pk if value == ANY_ORGANIZATION else value for pk in some for value in params]
         with connection.cursor() as cursor:
-            cursor.execute(" UNION ALL ".join(parts), values)
+            cursor.execute(*of_some(statement, params, some))
             yield from map(tuple, compiler.apply_converters(cursor.fetchall(), converters))
+
+
+def _of_each_on_sqlite(statement: str, params: Sequence[Any], organizations: Sequence[int]) -> tuple[str, list[Any]]:
+    # Not by the index of a person: all jobs of the person would be read for each organization.
+    statement = statement.replace('"jobs_job"."submitted_by_id"', '+"jobs_job"."submitted_by_id"')
+    parts = (f"SELECT * FROM ({statement}) AS part_{place}" for place in range(len(organizations)))  # noqa: S608
+    values = [pk if value == ANY_ORGANIZATION else value for pk in organizations for value in params]
+    return " UNION ALL ".join(parts), values
+
+
+def _of_each_on_postgresql(
+    statement: str, params: Sequence[Any], organizations: Sequence[int]
+) -> tuple[str, list[Any]]:
+    """Of many in one part, which is planned once: for fifty that takes as long as to execute it."""
+    if len(organizations) == 1:
+        return statement, [organizations[0] if value == ANY_ORGANIZATION else value for value in params]
+    of_each = statement.replace(f"{ORGANIZATION} = %s", f"{ORGANIZATION} = of_each.id")
+    sql = f"SELECT part.* FROM unnest(%s::bigint[]) AS of_each (id), LATERAL ({of_each}) AS part"  # noqa: S608
+    return sql, [[*organizations], *(value for value in params if value != ANY_ORGANIZATION)]
 
 
 def _comes_after(column: str, value: object, cursor: str, *, descends: bool) -> Q:

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from jobs.finding.orders import NEWEST, OLDEST, first_ids, first_ids_of_each, of_organizations, those_after
+from jobs.finding.orders import (
+    COST,
+    DURATION,
+    NEWEST,
+    OLDEST,
+    first_ids,
+    first_ids_of_each,
+    of_organizations,
+    those_after,
+)
 from jobs.finding.search import Criterion
 from jobs.identifiers import EVER, Span
 from jobs.models import Job, JobQuerySet
@@ -14,6 +24,9 @@ from jobs.permissions import AnyUser, Team, is_superuser
 #: If no more jobs than this match by their own columns, they are read and sorted here: to walk an order until a page of
 #: them is full could read the whole list.
 FEW = 500
+#: The same of those that have not ended, of which indexes of their own have few: by cost and duration all others come
+#: first, and would be read.
+MOST_OPEN = 10_000
 #: For more organizations one walk through the jobs of all is quicker than one through each one's.
 MOST_LISTS = 300
 #: More are not counted: a list may have a million.
@@ -41,6 +54,10 @@ class Found:
     is_narrowed: bool
     #: They were made within.
     span: Span
+    #: Whose jobs alone match; empty: anybody's.
+    people: Sequence[int] = ()
+    #: Whether those alone match that have not ended.
+    are_open: bool = False
 
     @property
     def seen(self) -> JobQuerySet:
@@ -78,13 +95,19 @@ class Found:
 
     def _first_ids(self, sort: str, cursor: str, count: int) -> list[str]:
         """Few that match are found by what they match, and sorted; for many the order is walked."""
-        few = self._few()
+        few = self._open() if self.are_open and sort in (COST, DURATION) else self._few()
         if few is not None:
             return first_ids(few, sort, cursor, count, are_few=True)
         if len(self.organizations) > MOST_LISTS or (self.sees_all and sort in (NEWEST, OLDEST)):
             return first_ids(self.seen, sort, cursor, count)
         jobs = self.jobs.filter(*(criterion.walked for criterion in self.criteria))
-        return first_ids_of_each(jobs, self.organizations, sort, cursor, count, self.span)
+        people = self.people or [pk for criterion in self.criteria for pk in criterion.people]
+        return first_ids_of_each(jobs, self.organizations, sort, cursor, count, self.span, people)
+
+    def _open(self) -> JobQuerySet | None:
+        """Return all of those that have not ended; None: they may be many."""
+        jobs = self.seen.filter(completed_at=None)
+        return jobs if jobs.values("pk")[: MOST_OPEN + 1].count() <= MOST_OPEN else None
 
     def _few(self) -> JobQuerySet | None:
         """Return all of them; None: they may be many."""
@@ -109,10 +132,14 @@ def found_for(
     organization: str,
     is_narrowed: bool,
     span: Span = EVER,
+    **more: Any,
 ) -> Found:
-    """Return what the reader sees of `jobs` within `span`; with the name of an `organization`, of that one alone."""
+    """Return what the reader sees of `jobs` within `span`; with the name of an `organization`, of that one alone.
+
+    `more` are further fields of `Found`.
+    """
     sees_all = not organization and is_superuser(reader[0])
-    return Found(jobs, criteria, organizations_seen(reader, organization), sees_all, is_narrowed, span)
+    return Found(jobs, criteria, organizations_seen(reader, organization), sees_all, is_narrowed, span, **more)
 
 
 def organizations_seen(reader: Reader, organization: str) -> Sequence[int | None]:

@@ -32,12 +32,13 @@ class Criterion:
     """A condition on more than a job's own columns.
 
     `walked` is quick where an index is walked job by job, and `counted` where very many jobs are counted. `is_few`: the
-    ids of the jobs that meet it are known.
+    ids of the jobs that meet it are known. `people`: whose jobs most of them are.
     """
 
     walked: Q
     counted: Q
     is_few: bool
+    people: Sequence[int] = ()
 
     @classmethod
     def of_few(cls, ids: Iterable[str]) -> Self:
@@ -48,10 +49,11 @@ class Criterion:
 def matching(text: str) -> Criterion:
     """Return the criterion that a job's name contains `text`, or that it belongs to it in another way."""
     key = folded(text)
-    ids, ways = named(key, MOST_IDS + 1), []
+    people = list(User.objects.filter(username__folded=key).values_list("pk", flat=True))
+    ids, ways, people_of_most = named(key, MOST_IDS + 1), [], people
     if ids is None or len(ids) > MOST_IDS:
-        ids, ways = [], [Q(name_key__contains=key)]
-    for way in _other_ways(text):
+        ids, ways, people_of_most = [], [Q(name_key__contains=key)], []
+    for way in _other_ways(text, people):
         found = list(Job.objects.filter(way).order_by().values_list("pk", flat=True)[: MOST_IDS + 1])
         if len(found) > MOST_IDS:
             ways.append(way)
@@ -59,7 +61,7 @@ def matching(text: str) -> Criterion:
             ids += found
     few = Criterion.of_few(ids)
     condition = reduce(or_, ways, few.walked)
-    return Criterion(condition, condition, False) if ways else few
+    return Criterion(condition, condition, False, people_of_most) if ways else few
 
 
 def those_with(rows: QuerySet[Any, Any], walked: QuerySet[Any, Any] | None = None) -> Criterion:
@@ -92,13 +94,12 @@ def _through(relation: str, condition: Q) -> Q:
     return Q(*parts, _connector=condition.connector, _negated=condition.negated)
 
 
-def _other_ways(text: str) -> Iterator[Q]:
+def _other_ways(text: str, submitters: Sequence[int]) -> Iterator[Q]:
     if ID_BEGINS.fullmatch(text.lower()):
         yield Q(pk__startswith=text.lower())
     if number := RUN_NUMBER.fullmatch(text):
         yield Q(number=int(number[1]))
     yield Q(external_id=text)
     yield Q(correlation_id=text)
-    submitters = list(User.objects.filter(username__folded=folded(text)).values_list("pk", flat=True))
     if submitters:
         yield Q(submitted_by__in=submitters)

@@ -109,7 +109,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _configure_connection(self, connection: Any) -> bool:
         """Prepare a new connection, whether it is the pool's or not. Returns whether there is something to commit."""
         kept_statements.note_whether_direct(connection)
-        super()._configure_connection(connection)
+        super()._configure_connection(connection)  # type: ignore[misc]  # the stubs lack it
         return True
 
     def execute_kept(self, sql: str, params: Sequence[Any]) -> Any:

@@ -50,7 +50,7 @@ class _Cursor(RawCursor[Any]):
     def run(self, sql: str, params: Sequence[Any]) -> None:
         # The threshold is set for this cursor alone: psycopg would count each statement of the other ones, with their
         # values in it.
-        connection = self.connection
+        connection: Any = self.connection
         connection.prepare_threshold = KEPT_FROM - 1 if connection.is_direct else None
         try:
             super().execute(_numbered(sql), params)

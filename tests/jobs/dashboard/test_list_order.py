@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -18,7 +19,7 @@ from django.utils import timezone
 from jobs.dashboard import list_views
 from jobs.finding import orders, pages, search
 from jobs.identifiers import new_job_id
-from jobs.models import DayCost, Job, JobTag, KeptCurves, Membership, Organization, Tag
+from jobs.models import DayCost, Job, JobTag, KeptCurves, Membership, Organization, RunCounter, Tag
 from jobs.statuses import JobStatus
 from tests import factories
 from tests.web import read_page
@@ -73,6 +74,7 @@ def test_by_status_what_is_at_work_comes_first(alice: User, make_job: MakeJob, m
     order = ["uploading", "running", "queued", "pending", "failed", "completed", "cancelled"]
     older, newer = ({status: make_job(status=status).pk for status in JobStatus.values} for _ in range(2))
     assert listed(alice, "status") == [made[status] for status in order for made in (newer, older)]
+    assert listed(alice, "status&status=failed") == [newer["failed"], older["failed"]]
 
 
 @pytest.mark.parametrize("page_size", [1, 2, 5, 50])
@@ -111,12 +113,13 @@ def test_each_way_to_find_a_page_finds_the_same(
 ) -> None:
     """Few or many, of each organization by itself or of all at once; and nothing of an organization of others."""
     monkeypatch.setattr(list_views, "PAGE_SIZE", 3)
-    monkeypatch.setattr(orders, "A_FEW", 1)
-    own = [Membership.objects.get(user=alice).organization, Organization.objects.create(name="second")]
-    Membership.objects.create(user=alice, organization=own[1], role="viewer")
+    own = [Membership.objects.get(user=alice).organization]
+    for name in ("second", "third", "fourth"):
+        own.append(Organization.objects.create(name=name))
+        Membership.objects.create(user=alice, organization=own[-1], role="viewer")
     now = timezone.now()
     for number in range(14):
-        organization = Organization.objects.get_or_create(name="third")[0] if number % 5 == 4 else own[number % 2]
+        organization = Organization.objects.get_or_create(name="others")[0] if number % 5 == 4 else own[number % 4]
         ran = {"started_at": now - timedelta(hours=number % 4)} if number % 3 else {}
         status = (JobStatus.RUNNING if number % 2 else JobStatus.COMPLETED) if ran else JobStatus.PENDING
         job = factories.make_job(
@@ -128,13 +131,17 @@ def test_each_way_to_find_a_page_finds_the_same(
         )
         if number % 4 == 1:
             KeptCurves.objects.create(job=job, requested_at=now, last_loss=number % 3)
-    few = listed(alice, f"{sort}&search=flux")
-    assert len(few) == len(set(few)) == 12
+    few, are_open = listed(alice, f"{sort}&search=flux"), "status=running&status=pending"
+    few_open = listed(alice, f"{sort}&{are_open}")
+    assert len(few) == len(set(few)) == 12 and few_open
     for most_lists in (300, 1):
         monkeypatch.setattr(pages, "MOST_LISTS", most_lists)
         monkeypatch.setattr(pages, "FEW", 0)
         monkeypatch.setattr(search, "MOST_IDS", 0)
         assert listed(alice, f"{sort}&search=flux") == listed(alice, sort) == few
+        for most_open in (100, 0):
+            monkeypatch.setattr(pages, "MOST_OPEN", most_open)
+            assert listed(alice, f"{sort}&{are_open}") == few_open
 
 
 @pytest.mark.parametrize("sort", ["newest", "cost"])
@@ -177,6 +184,39 @@ def test_many_ids_that_a_search_found_are_no_more_values_than_sqlite_takes(make_
     found = Job.objects.filter(Q(pk__in=[job.pk, *map(str, range(search.MOST_IDS))]) | Q(name_key__contains="-"))
     organizations = [*range(1_000, 1_060), job.organization_id]
     assert orders.first_ids_of_each(found, organizations, "newest", "", 50) == [job.pk]
+
+
+@pytest.mark.parametrize("sort", ["newest", "oldest", "name", "cost", "duration"])
+def test_nothing_is_read_of_organizations_whose_jobs_come_after_the_page(
+    make_job: MakeJob, alice: User, monkeypatch: pytest.MonkeyPatch, sort: str
+) -> None:
+    """A person's own organizations are read first, or the largest."""
+    own, read = Membership.objects.get(user=alice).organization, []
+    others = [Organization.objects.create(name=name) for name in ("second", "third")]
+    RunCounter.objects.create(organization=own, last=3)
+    now, first_rows = timezone.now(), orders._first_rows
+    for number in range(3):
+        for organization in (own, *others):
+            is_own = organization == own
+            ended = {
+                "status": "completed",
+                "started_at": now - timedelta(hours=2 if is_own else 1),
+                "completed_at": now,
+            }
+            pk = new_job_id(now + timedelta(seconds=number + 10 * is_own * (1 if sort == "newest" else -1)))
+            cost, name = Decimal(9 if is_own else number), "a" if is_own else f"b {number}"
+            make_job(pk=pk, organization=organization, config_name=name, cost_usd=cost, **ended)
+
+    def spy(part: Any, organizations: Any, count: int) -> list[tuple[Any, ...]]:
+        read.append(rows := list(first_rows(part, organizations, count)))
+        return rows
+
+    monkeypatch.setattr(orders, "_first_rows", spy)
+    every = [*(one.pk for one in others), own.pk]
+    for people in ((), (alice.pk,)):
+        read.clear()
+        assert len(orders.first_ids_of_each(Job.objects.all(), every, sort, "", 3, people=people)) == 3
+        assert [len(rows) for rows in read if rows] == [3]
 
 
 @pytest.mark.sqlite
