@@ -1,25 +1,32 @@
 """Django's ASGI handler, with a request's middleware and view in one piece of work of one thread.
 
 Django's own handler goes to the request's thread and back for each method of each middleware, twenty times for a
-request, and each time the request waits for its turn among all others.
+request, and each time the request waits for its turn among all others. It makes that thread anew for each request.
 """
 
 from __future__ import annotations
 
+import asyncio
+from typing import IO, Any
+
 from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIHandler
+from django.core.exceptions import RequestAborted
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.signals import request_started
 from django.db import close_old_connections, reset_queries
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
+from django.http.response import FileResponse
+from django.urls import set_script_prefix
+
+from cloudtrain_site.serving.request_threads import RequestThreads
 
 
 class OneThreadHandler(ASGIHandler):
-    """Runs in the event loop only the coroutine of an asynchronous view."""
+    """Its views are no coroutines. What is left for the event loop is to read and to send."""
 
     def __init__(self) -> None:
         super().__init__()
-        # They are for a thread that served another request before, and would cost each request a way to its thread.
+        self._threads = RequestThreads()
+        # Each request's end closes its connection already.
         for receiver in (close_old_connections, reset_queries):
             request_started.disconnect(receiver)
 
@@ -27,6 +34,46 @@ class OneThreadHandler(ASGIHandler):
         """Load it as under WSGI: the library asks for asynchronous middleware."""
         super().load_middleware(is_async=False)
 
-    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
-        response: HttpResponseBase = await sync_to_async(self.get_response)(request)
-        return response
+    async def handle(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Answer a request. Who leaves meanwhile ends nothing but a stream: the rest is not interrupted."""
+        try:
+            body = await self.read_body(receive)
+        except RequestAborted:
+            return
+        with body:
+            response = await self._threads.run(self._response_to, scope, body)
+            if response.streaming:
+                set_script_prefix(get_script_prefix(scope))
+                await self._stream(response, receive, send)
+            else:
+                await self.send_response(response, send)
+
+    def _response_to(self, scope: dict[str, Any], body: IO[bytes]) -> Any:
+        """Return the response, with all that it had open closed, but for a stream's; in the request's thread."""
+        set_script_prefix(get_script_prefix(scope))
+        try:
+            request_started.send(sender=self.__class__, scope=scope)
+            request, refusal = self.create_request(scope, body)
+            response: Any = refusal if request is None else self.get_response(request)
+            response._handler_class = self.__class__
+            if isinstance(response, FileResponse):
+                response.block_size = self.chunk_size
+            if not response.streaming:
+                response.close()
+            return response
+        finally:
+            close_old_connections()
+
+    async def _stream(self, response: Any, receive: Any, send: Any) -> None:
+        """Send the pieces of a response, which are made in a thread of its own, for as long as the client is there."""
+        sending = asyncio.create_task(self.send_response(response, send))
+        leaving = asyncio.create_task(self.listen_for_disconnect(receive))
+        try:
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            sending.cancel()
+            results = await asyncio.gather(sending, leaving, return_exceptions=True)
+            await sync_to_async(response.close)()
+        if isinstance(results[0], Exception):
+            raise results[0]
