@@ -11,12 +11,13 @@ from typing import IO, Any
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import RequestAborted
-from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.signals import request_started
 from django.db import close_old_connections, reset_queries
 from django.http.response import FileResponse
 from django.urls import set_script_prefix
 
+from cloudtrain_site.enterprise import one_configuration
 from cloudtrain_site.serving.request_threads import RequestThreads
 
 
@@ -54,7 +55,7 @@ class OneThreadHandler(ASGIHandler):
         try:
             request_started.send(sender=self.__class__, scope=scope)
             request, refusal = self.create_request(scope, body)
-            response: Any = refusal if request is None else self.get_response(request)
+            response: Any = refusal if request is None else self._answer(request)
             response._handler_class = self.__class__
             if isinstance(response, FileResponse):
                 response.block_size = self.chunk_size
@@ -63,6 +64,10 @@ class OneThreadHandler(ASGIHandler):
             return response
         finally:
             close_old_connections()
+
+    def _answer(self, request: ASGIRequest) -> Any:
+        with one_configuration():
+            return self.get_response(request)
 
     async def _stream(self, response: Any, receive: Any, send: Any) -> None:
         """Send the pieces of a response, which are made in a thread of its own, for as long as the client is there."""

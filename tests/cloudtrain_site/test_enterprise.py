@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from cloudtrain_site.enterprise import (
     config_in_force,
     find_enterprise_file,
     get_enterprise_config,
+    one_configuration,
 )
 from tests.cloudtrain_site.conftest import ROOT, Lines
 from tests.configuration import WriteConfig
@@ -312,6 +314,24 @@ class TestInForce:
             write(f"{LOCAL}max_running: many\n")
             assert config_in_force().local.max_running == number
         assert len(log_lines()) == 2
+
+    def test_a_request_is_decided_by_one_look_at_the_file(self, write: Write) -> None:
+        write(f"{LOCAL}max_running: 3\n")
+        with one_configuration():
+            write(f"{LOCAL}max_running: 4\n")  # nobody has asked yet
+            assert config_in_force().local.max_running == 4
+            write(f"{LOCAL}max_running: 5\n")
+            assert config_in_force().local.max_running == 4
+            with ThreadPoolExecutor() as others:
+                assert others.submit(config_in_force).result().local.max_running == 5
+        assert config_in_force().local.max_running == 5
+
+    def test_an_error_is_not_what_a_request_keeps(self, write: Write) -> None:
+        with pytest.raises(ConfigurationError), one_configuration():
+            write("background: [")
+            config_in_force()
+        write(f"{LOCAL}max_running: 3\n")
+        assert config_in_force().local.max_running == 3
 
     def test_a_file_that_was_never_good_is_refused(self, write: Write) -> None:
         write(f"{LOCAL}max_running: many\n")
