@@ -21,8 +21,9 @@ from cloudtrain_site.structured_logging.context import context_fields
 # no time for the masking of secrets.
 
 _BLANK = logging.makeLogRecord({})
-#: The attributes that logging itself sets on a record; all others are the caller's.
-RESERVED = frozenset(_BLANK.__dict__) | {"message", "asctime", "taskName", "color_message"}
+_MADE_LINE = "_cloudtrain_line"
+#: The attributes that logging itself, or a formatter, sets on a record; all others are the caller's.
+RESERVED = frozenset(_BLANK.__dict__) | {"message", "asctime", "taskName", "color_message", _MADE_LINE}
 _RENAMED_FIELDS = "_cloudtrain_aside"
 _LEVELS = {name: getattr(logging, name) for name in ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")}
 #: With the correlation id, which CorrelationIDFilter adds.
@@ -150,7 +151,16 @@ class JsonFormatter(logging.Formatter):
         self.include_stack_info = include_stack_info
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line. Never raises: for a record that can't be formatted it returns a line about that."""
+        """Return the line. Never raises: for a record that can't be formatted it returns a line about that.
+
+        The record keeps it for the next handler, as that of the file behind that of the standard output.
+        """
+        made: tuple[bool, str] | None = record.__dict__.get(_MADE_LINE)
+        if made is None or made[0] != self.include_stack_info:
+            made = record.__dict__[_MADE_LINE] = (self.include_stack_info, self._line_of(record))
+        return made[1]
+
+    def _line_of(self, record: logging.LogRecord) -> str:
         try:
             entry = entry_of(record)
             if self.include_stack_info and record.levelno >= logging.ERROR and "stack" not in entry:

@@ -217,6 +217,14 @@ class TestWhateverIsLogged:
         record = logging.makeLogRecord({"msg": "%d jobs of %s", "args": ("many",)})
         assert json.loads(JsonFormatter().format(record))["message"] == "%d jobs of %s ('many',)"
 
+    def test_the_handlers_share_a_line_and_none_shows_that(self) -> None:
+        record = logging.makeLogRecord({"msg": "Hello", "levelname": "ERROR", "levelno": logging.ERROR, "job_id": "j1"})
+        first = JsonFormatter().format(record)
+        record.msg = "Changed by a handler"
+        assert JsonFormatter().format(record) is first
+        other = json.loads(JsonFormatter(include_stack_info=True).format(record))
+        assert other["stack"] and other["extra"] == {"job_id": "j1"}
+
     def test_a_record_that_defies_everything_is_told_of(self) -> None:
         class Refusing:
             def __str__(self) -> str:
