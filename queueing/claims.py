@@ -19,6 +19,7 @@ from django.utils import timezone
 from cloudtrain_site.database.connections import repeat_when_lost
 from cloudtrain_site.database.failures import is_lost_connection
 from cloudtrain_site.database.fast_sql import insert_one
+from cloudtrain_site.database.prepared import Prepared
 from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change, Source, change_state, move_all
 from jobs.costs import ledger
@@ -90,12 +91,12 @@ def enqueue(job: Job, *, role: Role | None, held: bool, actor: Actor, source: st
     return entry
 
 
+_OF_JOB = Prepared(lambda job: QueueEntry.objects.filter(job_id=job).only("status", "claim_token"))
+
+
 def live_entry(job: Job) -> QueueEntry | None:
     """The job's entry, while it waits or takes a slot."""
-    # It is asked of every job that ends, and Django takes twice as long to write all columns and the statuses into the
-    # statement.
-    found = QueueEntry.objects.filter(job_id=job.pk).only("status", "claim_token")
-    entry = next((entry for entry in found if entry.status in LIVE), None)
+    entry = next((entry for entry in _OF_JOB(job.pk) if entry.status in LIVE), None)
     if entry is not None:
         entry.job = job
     return entry

@@ -97,7 +97,7 @@ class Prepared(Generic[Row]):
 def padded(arguments: Collection[Row]) -> list[Row]:
     """Return the arguments of an IN with one of them repeated, so that only a few numbers of them are assembled."""
     filled = list(arguments)
-    size = next(size for size in _SIZES if size >= len(filled))
+    size = next((size for size in _SIZES if size >= len(filled)), len(filled))
     return filled + filled[:1] * (size - len(filled))
 
 

@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, URLValidator
 from django.db import models
 
-from cloudtrain_site.database.prepared import Prepared
+from cloudtrain_site.database.prepared import Prepared, padded
 from jobs.models.organization import Organization
 from jobs.validators import holds_no_secret
 
@@ -116,8 +116,9 @@ class ProviderConfig(models.Model):
     @classmethod
     def of_all(cls, names: Collection[str]) -> dict[str, ProviderConfig]:
         """Return the same for each of `names`, by name. One query."""
-        stored = cls.objects.in_bulk(names)
+        stored = {config.pk: config for config in _BY_NAMES(*padded(names))} if names else {}
         return {name: stored.get(name) or cls(name=name) for name in names}
 
 
+_BY_NAMES = Prepared(lambda *names: ProviderConfig.objects.filter(pk__in=names))
 _BY_NAME = Prepared(lambda name: ProviderConfig.objects.filter(pk=name).select_related("discovery_organization"))

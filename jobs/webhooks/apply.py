@@ -13,6 +13,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from cloudtrain_site.database.fast_sql import update_if
+from cloudtrain_site.database.prepared import Prepared, padded
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
@@ -35,6 +36,12 @@ MAX_REST_SECONDS = 0.5
 ROWS_PER_READ = 50
 #: A task is killed after a minute.
 TASK_SECONDS = 30.0
+
+_LOCKED = Prepared(
+    lambda name, *ids: (
+        Job.objects.filter(provider=name, external_id__in=ids).order_by("pk").select_for_update(no_key=True)
+    )
+)
 
 Pair = tuple[WebhookDelivery, Snapshot]
 
@@ -65,8 +72,7 @@ def _apply_of(name: str, pairs: Sequence[Pair], config: ProviderConfig) -> None:
     ids = [snapshot.external_id for _, snapshot in pairs]
     # Locked in the one order that excludes deadlocks: some change in bulk below, others one by one. With their configs,
     # which an end asks for: to leave these out costs as much as to read them.
-    locked = Job.objects.filter(provider=name, external_id__in=ids).order_by("pk").select_for_update(no_key=True)
-    jobs = {str(job.external_id): job for job in locked}
+    jobs = {str(job.external_id): job for job in _LOCKED(name, *padded(ids))}
     for wave in _waves(pairs):
         of_jobs = [pair for pair in wave if pair[1].external_id in jobs]
         for delivery, snapshot in wave:

@@ -22,6 +22,8 @@ from django_q.tasks import async_task
 
 from cloudtrain_site.correlation_ids import correlation, get_correlation_id
 from cloudtrain_site.database.batches import delete_in_batches
+from cloudtrain_site.database.fast_sql import insert_one
+from cloudtrain_site.database.prepared import Prepared, padded
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.redaction import mask_secrets
 from jobs.configs.secrets import without_secrets
@@ -266,19 +268,30 @@ def _store_new(batch: list[IncomingDelivery], *, looks_first: bool) -> list[Inco
         stored_identities.add(identity)
         incoming.delivery.pk = None
         new.append(incoming)
-    WebhookDelivery.objects.bulk_create([incoming.delivery for incoming in new if incoming.delivery is not None])
+    rows = [incoming.delivery for incoming in new if incoming.delivery is not None]
+    if len(rows) == 1:
+        insert_one(rows[0])
+    else:
+        WebhookDelivery.objects.bulk_create(rows)
     for provider, delivery_id in repeated:
         stored.filter(provider=provider, delivery_id=delivery_id).update(repeats=F("repeats") + 1)
     return new
 
 
+_WITH_SECRETS = Prepared(
+    lambda *texts: (
+        Job.objects.filter(Q(external_id__in=texts) | Q(submission_marker__in=texts))
+        .exclude(sealed="")
+        .only("provider", "external_id", "submission_marker", "sealed")
+    )
+)
+
+
 def _mask(deliveries: Sequence[WebhookDelivery]) -> None:
     """Mask the secrets in the payloads; first the jobs' own, of any form, which a trainer may repeat in its error."""
     with_text = [one for one in deliveries if one.log or (one.payload or {}).get("error")]
-    is_owner = Q(external_id__in=[delivery.external_id for delivery in with_text])
-    is_owner |= Q(submission_marker__in=[delivery.marker for delivery in with_text if delivery.marker])
-    owners = Job.objects.filter(is_owner, provider__in={one.provider for one in with_text}).exclude(sealed="")
-    jobs = list(owners.only("provider", "external_id", "submission_marker", "sealed")) if with_text else []
+    names = {text for one in with_text for text in (one.external_id, one.marker) if text}
+    jobs = _WITH_SECRETS(*padded(names)) if names else []
     for delivery in deliveries:
         for job in (job for job in jobs if job.provider == delivery.provider):
             if job.external_id == delivery.external_id or job.submission_marker == delivery.marker:
