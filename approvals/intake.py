@@ -36,6 +36,7 @@ from jobs.limits import check_open_jobs
 from jobs.models import IdempotencyKey, Job, Organization, ProviderConfig
 from jobs.permissions import lock_submitter
 from jobs.roles import Role
+from jobs.runs.numbers import number_ahead
 from jobs.runs.origin import NEW, Origin
 from jobs.sync.clusters import check_profile
 from queueing import claims, passes
@@ -137,6 +138,7 @@ def _with_checked_profile(submission_request: SubmissionRequest) -> SubmissionRe
 def _store(submission_request: SubmissionRequest) -> Outcome:
     actor = Actor.of(submission_request.user)
     expected = estimate(submission_request)
+    number = number_ahead(submission_request.organization.pk)
     with unit_of_work():
         role = lock_submitter(submission_request.user, submission_request.organization)
         holds = _holds_on(submission_request, expected, role)
@@ -149,6 +151,7 @@ def _store(submission_request: SubmissionRequest) -> Outcome:
             lowest_cost=expected.lowest_cost,
             estimate_source=expected.source,
             origin=submission_request.origin,
+            number=number,
         )
         if submission_request.idempotency_key:
             IdempotencyKey.objects.create(

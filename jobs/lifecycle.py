@@ -62,12 +62,14 @@ def create(
     lowest_cost: Decimal | None = None,
     estimate_source: str = "",
     origin: Origin = NEW,
+    number: int | None = None,
 ) -> Job:
     """Store a new job, with its history and its event. It waits; nothing is started here.
 
-    `estimated_cost` and `lowest_cost` are the ends of the estimate in US dollars. The caller's transaction holds
-    `permissions.lock_submitter`, which has checked the number of the user's open jobs, and ends with an error. The job
-    has its config and estimate as the database has them: it may write a number another way than the client did.
+    `estimated_cost` and `lowest_cost` are the ends of the estimate in US dollars; `number` is of `number_ahead`. The
+    caller's transaction holds `permissions.lock_submitter`, which has checked the number of the user's open jobs, and
+    ends with an error. The job has its config and estimate as the database has them: it may write a number another way
+    than the client did.
     """
     job = Job(
         organization=organization,
@@ -89,7 +91,7 @@ def create(
     change = Change.of(job, "", JobStatus.PENDING, actor=actor, source=source, reason=origin.reason, at=job.created_at)
     with joined_unit():
         _mark_dataset_used(submission.dataset)
-        job.number = next_number(organization.pk)
+        job.number = next_number(organization.pk) if number is None else number
         insert_one(job, reading=REWRITTEN)
         put_on_new_job(job, submission.tags)
         job.record(change)

@@ -17,6 +17,14 @@ ON CONFLICT (organization_id) DO UPDATE SET last = jobs_runcounter.last + exclud
 """
 
 
+def number_ahead(organization: int) -> int | None:
+    """Take the number of a job before the transaction that stores it; None on SQLite, which has one writer anyway.
+
+    Within that transaction whoever submits for the organization would wait for the counter until the commit.
+    """
+    return _count(organization, 1) if connection.vendor == "postgresql" else None
+
+
 def next_number(organization: int) -> int:
     """Take the number of a job that is inserted next. Until the commit whoever submits for the organization waits.
 

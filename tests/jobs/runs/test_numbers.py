@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib import import_module
 from threading import Barrier, Thread
 
@@ -19,15 +21,20 @@ from jobs.configs.submission import Submission
 from jobs.finding.search import matching
 from jobs.models import Job, Membership, Organization, RunCounter
 from jobs.organizations import discovered
+from jobs.runs.numbers import number_ahead
 from jobs.statuses import JobStatus
 from tests import factories
+from tests.wait import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
 
 
+SUBMISSION = Submission(provider="local", config={"max_train_steps": 10}, config_name="flux", hardware_profile="cpu")
+
+
 def submit(user: User, name: str = "flux") -> Job:
-    submission = Submission(provider="local", config={"max_train_steps": 10}, config_name=name, hardware_profile="cpu")
+    submission = replace(SUBMISSION, config_name=name)
     organization = Membership.objects.get(user=user).organization
     return intake.submit(SubmissionRequest(user, organization, submission, Source.API)).job
 
@@ -113,3 +120,20 @@ def test_simultaneous_submissions_get_different_numbers(alice: User, bob: User) 
         thread.join(60)
     assert not failures
     assert set(Job.objects.values_list("number", flat=True)) == set(range(1, 11))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("connection.vendor != 'postgresql'")
+@pytest.mark.django_db(transaction=True)
+def test_nobody_waits_for_a_colleagues_submission_that_is_being_stored(
+    alice: User, bob: User, acme: Organization
+) -> None:
+    number = number_ahead(acme.pk)
+    with unit_of_work():
+        stored = lifecycle.create(
+            SUBMISSION, organization=acme, user=alice, source=Source.API, estimated_cost=None, number=number
+        )
+        with ThreadPoolExecutor() as others:
+            other = others.submit(lambda: (submit(bob), connection.close())[0]).result(PATIENCE_SECONDS)
+    assert (stored.number, other.number) == (1, 2)
+    assert set(Job.objects.values_list("number", flat=True)) == {1, 2}
