@@ -28,6 +28,7 @@ from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.states import Actor
 from jobs import lifecycle
 from jobs.configs.known_keys import Finding
+from jobs.configs.reading import ConfigReading, read_config
 from jobs.configs.submission import Submission, digest_of
 from jobs.costs import estimates
 from jobs.costs.estimates import Estimate
@@ -62,6 +63,8 @@ class SubmissionRequest:
     origin: Origin = NEW
     #: Of its provider, as it was checked; None: to be read.
     provider_config: ProviderConfig | None = None
+    #: Of its config; None: to be read.
+    reading: ConfigReading | None = None
     #: What looks like a mistake in its config; the sentences are warnings too.
     findings: tuple[Finding, ...] = ()
 
@@ -299,7 +302,8 @@ def _provider_config(submission_request: SubmissionRequest) -> ProviderConfig:
 def estimate(submission_request: SubmissionRequest) -> Estimate:
     """Return what the submission will probably take and cost."""
     submission, config = submission_request.submission, _provider_config(submission_request)
-    return estimates.estimate(config, submission.config, submission.hardware_profile, submission.dataloader_config)
+    reading = submission_request.reading or read_config(submission.config, submission.dataloader_config)
+    return estimates.estimate_of(config, reading, submission.hardware_profile)
 
 
 def _holds_on(submission_request: SubmissionRequest, expected: Estimate, role: Role | None = None) -> list[Hold]:

@@ -13,7 +13,7 @@ from approvals.intake import SubmissionRequest
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.notices.targets import RefusedAddressError, check_address
 from cloudtrain_site.redaction import mask_text
-from jobs.configs.reading import read_config
+from jobs.configs.reading import ConfigReading, read_config
 from jobs.configs.secrets import CONFIG_COLUMNS, SECRET_COLUMNS, Sealed, unsealed_columns
 from jobs.configs.store import find_config
 from jobs.configs.submission import Submission
@@ -50,6 +50,7 @@ def read_submission(
     columns = with_parents_secrets(user, origin, {**columns, "webhook_url": body["webhook_url"]})
     columns["config"] = with_parents_checkpoint(origin, provider, columns["config"])
     _check_config(provider, columns["config"], columns["dataloader_config"])
+    reading = read_config(columns["config"], columns["dataloader_config"])
     provider_config = ProviderConfig.of(provider)
     submission = Submission(
         **columns,
@@ -72,10 +73,11 @@ def read_submission(
         idempotency_key=idempotency_key or body["idempotency_key"],
         warnings=(
             *([f"No organization named. Using {organization.name}."] if is_guess and not body["parent"] else ()),
-            *_warnings(user, submission, provider_config),
+            *_warnings(user, submission, reading, provider_config),
         ),
         origin=origin,
         provider_config=provider_config,
+        reading=reading,
         findings=tuple(findings_on(provider, columns["config"], columns["dataloader_config"])),
     )
 
@@ -202,9 +204,9 @@ def _check_config(provider: str, config: dict[str, Any], dataloader: list[Any]) 
         raise ValidationError({"config": objections})
 
 
-def _warnings(user: User, submission: Submission, provider_config: ProviderConfig) -> list[str]:
+def _warnings(user: User, submission: Submission, reading: ConfigReading, provider_config: ProviderConfig) -> list[str]:
     obstacles = obstacles_at(submission.provider, provider_config)
-    remarks = remarks_on(submission.provider, submission.config, to_superuser=is_superuser(user))
+    remarks = remarks_on(submission.provider, submission.config, reading, to_superuser=is_superuser(user))
     return [*_uncallable(submission), *obstacles, *remarks]
 
 

@@ -34,6 +34,7 @@ from jobs.api.config_serializers import (
     ValidationSerializer,
 )
 from jobs.configs.known_keys import Finding
+from jobs.configs.reading import read_config
 from jobs.configs.secrets import unsealed_columns
 from jobs.configs.store import MaskedError, remove_config, store_config, visible_configs
 from jobs.models import ProviderConfig, TrainingConfig
@@ -94,7 +95,8 @@ class ConfigViewSet(StrictViewSet):
             return rendered(ConfigCheckSerializer, _check(errors=[str(error)]))
         errors = objections_to(provider, columns["config"], columns["dataloader_config"])
         findings = findings_on(provider, columns["config"], columns["dataloader_config"])
-        remarks = remarks_on(provider, columns["config"], to_superuser=is_superuser(request.user))
+        reading = read_config(columns["config"], columns["dataloader_config"])
+        remarks = remarks_on(provider, columns["config"], reading, to_superuser=is_superuser(request.user))
         warnings = [*remarks, *(finding.text for finding in findings)]
         return rendered(ConfigCheckSerializer, _check(errors, warnings, findings))
 

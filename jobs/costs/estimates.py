@@ -148,7 +148,11 @@ def estimate(
     provider: ProviderConfig, config: Mapping[str, Any], hardware: str, datasets: Sequence[Any] = ()
 ) -> Estimate:
     """Return the estimate for a training with this config and these datasets. One bounded query."""
-    reading = read_config(config, datasets)
+    return estimate_of(provider, read_config(config, datasets), hardware)
+
+
+def estimate_of(provider: ProviderConfig, reading: ConfigReading, hardware: str) -> Estimate:
+    """Return the `estimate` for a config that was read."""
     if reading.steps is None or reading.doubt:
         return Estimate(doubt=reading.doubt)
     pace, source = step_range(provider, reading, hardware)

@@ -9,7 +9,7 @@ from typing import Any
 from cloudtrain_site.enterprise import config_in_force
 from jobs.configs.known_keys import Finding, findings_in
 from jobs.configs.option_lists import OptionListError
-from jobs.configs.reading import contradictions, read_config
+from jobs.configs.reading import ConfigReading, contradictions
 from jobs.configs.secrets import objection_to_masks
 from jobs.providers import get_provider
 from jobs.providers.base import Inspects, NeedsAccess
@@ -38,10 +38,9 @@ def objection_to_dataset(provider: str, size: int) -> str:
     return implementation.dataset_objection(size) if isinstance(implementation, LimitsDatasets) else ""
 
 
-def remarks_on(provider: str, config: Mapping[str, Any], *, to_superuser: bool) -> list[str]:
+def remarks_on(provider: str, config: Mapping[str, Any], reading: ConfigReading, *, to_superuser: bool) -> list[str]:
     """Return sentences that the submitter of this config should read. Superusers read what the server lacks."""
-    doubt = read_config(config).doubt
-    remarks = [f"Time and cost can't be estimated: {doubt}"] if doubt else []
+    remarks = [f"Time and cost can't be estimated: {reading.doubt}"] if reading.doubt else []
     implementation = get_provider(provider)
     if isinstance(implementation, NeedsAccess) and (lack := implementation.missing_access()):
         remarks.append(lack if to_superuser else NO_ACCESS.format(implementation.label))

@@ -112,6 +112,13 @@ def test_a_dry_run_warns_as_a_submission_does(as_alice: APIClient) -> None:
     assert warning == "Time and cost can't be estimated: max_train_steps is not set."
 
 
+def test_a_doubt_about_a_dataset_is_told_too(as_alice: APIClient) -> None:
+    body = {"config": CONFIG, "dataloader_config": [{"id": "clips", "num_frames": "many"}], "dry_run": True}
+    answer = as_alice.post(URL, body).json()
+    assert answer["estimated_cost_usd"] is None
+    assert [text for text in answer["warnings"] if text.startswith("Time and cost can't be estimated: num_frames of")]
+
+
 BAD_BODIES: list[tuple[dict[str, Any], str]] = [
     ({}, "Send either config or config_name_to_load"),
     ({"config": CONFIG, "config_name_to_load": "x"}, "not both"),
