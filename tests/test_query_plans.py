@@ -53,7 +53,8 @@ SMALL_INDEXES = {
 }
 #: What has a large part of all jobs with one value.
 COARSE = re.compile(
-    r"SEARCH jobs_job USING (?:COVERING )?INDEX (?:job_by_(?:provider|status_name|hardware)|\w+_3) \(\w+=\?\)"
+    r"SEARCH jobs_job USING (?:INDEX job_by_status_listed|(?:COVERING )?INDEX (?:job_by_(?:provider|hardware)|\w+_3)) "
+    r"\(\w+=\?\)"
 )
 #: Statements that may read a whole table: a part of each, and why it may.
 ABOUT_ALL = {

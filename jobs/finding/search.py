@@ -32,13 +32,15 @@ class Criterion:
     """A condition on more than a job's own columns.
 
     `walked` is quick where an index is walked job by job, and `counted` where very many jobs are counted. `is_few`: the
-    ids of the jobs that meet it are known. `people`: whose jobs most of them are.
+    ids of the jobs that meet it are known. `people`: whose jobs most of them are. `has_text`: the names of
+    jobs are compared.
     """
 
     walked: Q
     counted: Q
     is_few: bool
     people: Sequence[int] = ()
+    has_text: bool = False
 
     @classmethod
     def of_few(cls, ids: Iterable[str]) -> Self:
@@ -51,7 +53,8 @@ def matching(text: str) -> Criterion:
     key = folded(text)
     people = list(User.objects.filter(username__folded=key).values_list("pk", flat=True))
     ids, ways, people_of_most = named(key, MOST_IDS + 1), [], people
-    if ids is None or len(ids) > MOST_IDS:
+    has_text = ids is None or len(ids) > MOST_IDS
+    if ids is None or has_text:
         ids, ways, people_of_most = [], [Q(name_key__contains=key)], []
     for way in _other_ways(text, people):
         found = list(Job.objects.filter(way).order_by().values_list("pk", flat=True)[: MOST_IDS + 1])
@@ -61,7 +64,7 @@ def matching(text: str) -> Criterion:
             ids += found
     few = Criterion.of_few(ids)
     condition = reduce(or_, ways, few.walked)
-    return Criterion(condition, condition, False, people_of_most) if ways else few
+    return Criterion(condition, condition, False, people_of_most, has_text) if ways else few
 
 
 def those_with(rows: QuerySet[Any, Any], walked: QuerySet[Any, Any] | None = None) -> Criterion:

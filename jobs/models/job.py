@@ -176,7 +176,7 @@ class Job(Lineage, Stateful):
             # index alone says which match, and how many. A job has kilobytes.
             models.Index(fields=["organization", "id", "status", *LISTED, "name_key"], name="job_list"),
             models.Index(fields=["organization", "name_key", "id", "status", *LISTED], name="job_list_name"),
-            models.Index(fields=["organization", "-status", "-id", *LISTED], name="job_list_status"),
+            models.Index(fields=["organization", "-status", "-id", *LISTED, "name_key"], name="job_list_by_status"),
             models.Index(fields=["organization", "-cost_usd", "-id", "status", *LISTED], name="job_list_cost"),
             models.Index(
                 fields=["organization", "-duration_ms", "-id", "status", *LISTED],
@@ -212,12 +212,16 @@ class Job(Lineage, Stateful):
             models.Index(fields=["submitted_by"], name="job_open_by_submitter", condition=Q(completed_at__isnull=True)),
             # The poller: jobs whose log is due, the longest overdue first.
             models.Index(fields=["log_due_at"], name="job_log_due", condition=Q(log_due_at__isnull=False)),
-            # A superuser's list and the admin's, newest first: of one status, also with a search, provider or hardware.
-            models.Index(fields=["-status", "-id", "deleted_at", "name_key"], name="job_by_status_name"),
+            # A superuser's list and the admin's, newest first: of one status, with what lists filter by, and of
+            # one provider or hardware.
+            models.Index(fields=["-status", "-id", *LISTED, "name_key"], name="job_by_status_listed"),
             models.Index(fields=["provider", "-id"], name="job_by_provider"),
             models.Index(fields=["hardware_profile", "-id"], name="job_by_hardware"),
-            # The first_job rule, /api/queue/me and the list of one's own.
-            models.Index(fields=["submitted_by", "-id"], name="job_by_submitter"),
+            # The first_job rule, /api/queue/me and the list of one's own, with what that filters by.
+            models.Index(
+                fields=["submitted_by", "-id", "organization", "status", *LISTED[:-1]],
+                name="job_by_person",
+            ),
             # The metrics, from the index alone: ends, costs and times of a period's jobs; an organization's, and all.
             models.Index(
                 fields=["completed_at", "organization", *MEASURED],

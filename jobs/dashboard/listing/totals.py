@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from django.db import connection
 from django.db.models import Count, Sum
 from django.utils import timezone
 
@@ -33,10 +34,14 @@ def totals_of(found: Found) -> Totals:
     count = found.count()
     if count > MOST_COUNTED:
         return Totals(MOST_COUNTED, True, Decimal(0), True, 0.0)
+    # An index has their ids; for what is summed, every job among which they are would be read: on PostgreSQL, which
+    # compares an index's texts only where it has all that is asked for, even if their names are searched.
     jobs = found.counted
+    ids = jobs.values_list("pk", flat=True)
     if count <= MOST_IDS:
-        # An index has their ids; for what is summed, every job among which they are would be read.
-        jobs = Job.objects.filter(pk__in=list(jobs.values_list("pk", flat=True)) if count else [])
+        jobs = Job.objects.filter(pk__in=list(ids) if count else [])
+    elif connection.vendor == "postgresql" and any(criterion.has_text for criterion in found.criteria):
+        jobs = Job.objects.filter(pk__in=ids)
     sums = jobs.aggregate(
         jobs=Count("*"), cost=Sum("cost_usd"), doubts=Count("cost_doubt"), milliseconds=Sum("duration_ms")
     )

@@ -12,14 +12,17 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import Q
+from django.http import QueryDict
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from jobs.dashboard import list_views
+from jobs.dashboard.list_query import found_by, read_query
 from jobs.finding import orders, pages, search
 from jobs.identifiers import new_job_id
 from jobs.models import DayCost, Job, JobTag, KeptCurves, Membership, Organization, RunCounter, Tag
+from jobs.permissions import teams_of
 from jobs.statuses import JobStatus
 from tests import factories
 from tests.web import read_page
@@ -274,7 +277,7 @@ def plans_of(ask: Callable[[], object]) -> list[str]:
     ("sort", "indexes"),
     [
         ("name", ["job_list_name"]),
-        ("status", ["job_list_status"]),
+        ("status", ["job_list_by_status"]),
         ("cost", ["job_list_cost"]),
         ("duration", ["job_list_duration", "job_list_going", "job_list_not_begun"]),
     ],
@@ -289,3 +292,32 @@ def test_each_page_is_a_range_of_its_index(make_job: MakeJob, sort: str, indexes
         assert "TEMP B-TREE" not in plan and "Sort" not in plan
         if not is_first and index not in ("job_list_going", "job_list_not_begun"):
             assert ",id)" in plan or "ROW(" in plan  # not all that have the same value are read
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("reader", "asked", "index"),
+    [
+        ("alice", "search=flux&status=failed", "job_list_by_status"),
+        ("root", "status=cancelled&provider=local", "job_by_status_listed"),
+        ("root", "person=alice&provider=slurm&status=failed", "job_by_person"),
+    ],
+)
+def test_one_status_or_person_is_counted_by_an_index_alone(
+    make_job: MakeJob,
+    alice: User,
+    root: User,
+    monkeypatch: pytest.MonkeyPatch,
+    reader: str,
+    asked: str,
+    index: str,
+) -> None:
+    monkeypatch.setattr(search, "named", lambda *_: None)  # very many have the name
+    make_job()
+    user = {"alice": alice, "root": root}[reader]
+    query, _ = read_query(QueryDict(asked))
+    sql, params = found_by((user, teams_of(user)), query).counted.values("pk").query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {sql}", params)
+        [step] = [line[-1] for line in cursor.fetchall()]
+    assert step.startswith(f"SEARCH jobs_job USING COVERING INDEX {index} "), step
