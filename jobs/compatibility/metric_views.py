@@ -7,7 +7,8 @@ from datetime import date, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q, Sum, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from prometheus_client import generate_latest
 from rest_framework import serializers
@@ -95,14 +96,25 @@ class MetricsUsage(CompatibleView):
         since = timezone.now() - timedelta(days=DAYS[self.query["period"]])
         # Ids begin with the time, and are in an index.
         jobs = counted_jobs(request.user).filter(pk__gte=first_id_at(since)).order_by()
-        ended = jobs.aggregate(
-            submitted=Count("pk"),
-            completed=Count("pk", filter=Q(status=JobStatus.COMPLETED)),
-            failed=Count("pk", filter=Q(status=JobStatus.FAILED)),
+        # In one statement, by their ids: SQLite takes longer by its index of hardware.
+        hardware = Coalesce("hardware_profile", Value(""))
+        rows = (
+            jobs.annotate(hardware=hardware)
+            .values("hardware")
+            .annotate(
+                submitted=Count("pk"),
+                completed=Count("pk", filter=Q(status=JobStatus.COMPLETED)),
+                failed=Count("pk", filter=Q(status=JobStatus.FAILED)),
+                took=Sum("duration_ms"),
+            )
         )
-        sums = jobs.values_list("hardware_profile").annotate(sum=Sum("duration_ms"))
-        hours = {name or "default": round((took or 0) / 3_600_000, 4) for name, took in sums}
-        return Response({"gpu": {"total_hours": sum(hours.values()), "by_type": hours}, "jobs": ended})
+        hours = {row["hardware"] or "default": round((row["took"] or 0) / 3_600_000, 4) for row in rows}
+        numbers = {
+            "submitted": sum(row["submitted"] for row in rows),
+            "completed": sum(row["completed"] for row in rows),
+            "failed": sum(row["failed"] for row in rows),
+        }
+        return Response({"gpu": {"total_hours": sum(hours.values()), "by_type": hours}, "jobs": numbers})
 
 
 def _spending(user: User, days: int) -> Spending:

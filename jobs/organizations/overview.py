@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.auth.models import User
 from django.db.models import Count, F, Max, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Greatest
@@ -13,13 +15,15 @@ from jobs.statuses import ACTIVE
 def organizations_by_name(search: str = "") -> QuerySet[Organization]:
     """Return those whose name contains `search`, each with `member_count` and `active_count`, its jobs in work."""
     found = Organization.objects.filter(name__icontains=search) if search else Organization.objects.all()
-    # Counted by themselves: joined, each job would be read once for each member.
+    # Each counted by itself: joined, an organization's jobs would be counted once for each of its members.
+    members = Membership.objects.filter(organization=OuterRef("pk"), user__service_account=None).order_by()
     active = Job.objects.filter(organization=OuterRef("pk"), completed_at=None, status__in=ACTIVE).order_by()
-    counts = active.values("organization").annotate(count=Count("pk")).values("count")
-    return found.annotate(
-        member_count=Count("memberships", filter=Q(memberships__user__service_account=None)),
-        active_count=Coalesce(Subquery(counts), 0),
-    ).order_by("name")
+    return found.annotate(member_count=_count_of(members), active_count=_count_of(active)).order_by("name")
+
+
+def _count_of(rows: QuerySet[Any]) -> Coalesce:
+    counts = rows.values("organization").annotate(count=Count("pk")).values("count")
+    return Coalesce(Subquery(counts), 0)
 
 
 def people_by_name(search: str = "") -> QuerySet[User]:

@@ -1,0 +1,30 @@
+"""The figures that SimpleTuner's command line asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from jobs.models import Job
+from jobs.statuses import JobStatus
+
+pytestmark = pytest.mark.django_db
+
+
+def test_jobs_and_hours_are_summed_by_hardware(
+    client_of: Callable[[User | None], APIClient], alice: User, make_job: Callable[..., Job]
+) -> None:
+    now = timezone.now()
+    ran = {"started_at": now - timedelta(hours=2), "completed_at": now}
+    make_job(status=JobStatus.COMPLETED, hardware_profile="gpu-t4", **ran)
+    make_job(status=JobStatus.FAILED, hardware_profile="gpu-t4", **ran)
+    make_job(status=JobStatus.COMPLETED, hardware_profile="", **ran)
+    make_job(hardware_profile="gpu-t4")
+    answer = client_of(alice).get("/api/metrics/usage").json()
+    assert answer["jobs"] == {"submitted": 4, "completed": 2, "failed": 1}
+    assert answer["gpu"] == {"total_hours": 6.0, "by_type": {"gpu-t4": 4.0, "default": 2.0}}
