@@ -11,17 +11,25 @@ from approvals.models import ApprovalRequest, Requirement
 from approvals.queries import request_address
 from approvals.reviewers import awaits_decision_by, with_deciders
 from approvals.statuses import RequestStatus
+from cloudtrain_site.database.prepared import Prepared
 from jobs.models import Job
 from jobs.permissions import AnyUser
 from queueing.extensions import Hold
 
+_REQUESTS = Prepared(
+    lambda *jobs: (
+        ApprovalRequest.objects.filter(job__in=jobs, raise_to_usd=None)
+        .order_by("id")
+        .values_list("job_id", "status", "pk")
+    )
+)
+
 
 def approvals_of(jobs: Sequence[Job], viewer: AnyUser, fields: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
     """Return status and id of each job's newest request; of a pending one also the reason and the address to decide."""
-    requests = ApprovalRequest.objects.filter(job__in=[job.pk for job in jobs], raise_to_usd=None).order_by("id")
     by_job: dict[str, dict[str, Any]] = {
         job_id: {"approval_status": status, "approval_id": pk}
-        for job_id, status, pk in requests.values_list("job_id", "status", "pk")
+        for job_id, status, pk in _REQUESTS.of_each([job.pk for job in jobs])
     }
     pending = [facts["approval_id"] for facts in by_job.values() if facts["approval_status"] == RequestStatus.PENDING]
     reviewer = viewer if "review_address" in fields else None

@@ -6,7 +6,7 @@ converts the values and makes the objects; only what a query of the same shape h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -24,7 +24,7 @@ Argument = int | str | datetime | None
 _FIRST_NUMBER = 2_000_000_000
 _FIRST_TIME = datetime(1971, 2, 3, 4, 5, 6, tzinfo=UTC)
 #: Numbers of arguments of an IN.
-_SIZES = (1, 5, 25)
+_SIZES = (1, 5, 25, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,15 @@ class Prepared(Generic[Row]):
         """Return the first row; None: there is none. `build` says how many are read at most."""
         return next(iter(self(*arguments)), None)
 
+    def of_each(self, arguments: Sequence[Argument]) -> list[Row]:
+        """Return the rows of a query whose arguments are those of an IN, with any number of these.
+
+        They come by the hundred, so `build`'s order is kept among the rows of one argument alone.
+        """
+        most = _SIZES[-1]
+        parts = [arguments[first : first + most] for first in range(0, len(arguments), most)]
+        return [row for part in parts for row in self(*padded(part))]
+
     def _assemble(self, arguments: tuple[Argument, ...], connection: BaseDatabaseWrapper) -> _Assembled:
         markers = [_marker(argument, number) for number, argument in enumerate(arguments)]
         queryset = self._build(*markers)
@@ -95,7 +104,7 @@ class Prepared(Generic[Row]):
 
 
 def padded(arguments: Collection[Row]) -> list[Row]:
-    """Return the arguments of an IN with one of them repeated, so that only a few numbers of them are assembled."""
+    """Return the arguments of an IN, a hundred at most, with one repeated: only a few numbers of them are assembled."""
     filled = list(arguments)
     size = next((size for size in _SIZES if size >= len(filled)), len(filled))
     return filled + filled[:1] * (size - len(filled))

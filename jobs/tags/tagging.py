@@ -10,12 +10,16 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 
 from cloudtrain_site.database.folding import folded
+from cloudtrain_site.database.prepared import Prepared
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor
 from jobs.models import Job, JobTag, Organization, Tag
 from jobs.permissions import AnyUser
 
 MAX_TAGS_OF_JOB = 10
+_LINKS = Prepared(
+    lambda *jobs: JobTag.objects.filter(job__in=jobs).order_by("tag__name_key").values_list("job_id", "tag__name")
+)
 
 
 def chosen_tags(organization: Organization, names: Iterable[str]) -> list[Tag]:
@@ -68,9 +72,8 @@ def set_tags(job: Job, names: Iterable[str], *, by: User, source: str) -> bool:
 
 def tags_by_job(jobs: Sequence[Job]) -> dict[str, list[str]]:
     """Return the names of the tags that these jobs carry, by job id, in the order of the names."""
-    links = JobTag.objects.filter(job__in=[job.pk for job in jobs]).order_by("tag__name_key")
     found: dict[str, list[str]] = defaultdict(list)
-    for job_id, name in links.values_list("job_id", "tag__name"):
+    for job_id, name in _LINKS.of_each([job.pk for job in jobs]):
         found[job_id].append(name)
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from cloudtrain_site.database.prepared import Prepared
 from jobs.models import Job
 from jobs.permissions import AnyUser
 from queueing.models import QueueEntry
@@ -15,12 +16,13 @@ from queueing.waiting.order import QueueOrder
 
 NO_PLACE = {"queue_position": None, "estimated_wait_seconds": None}
 NOT_WAITING = {**NO_PLACE, "waiting_reason": None}
+_ENTRIES = Prepared(lambda *jobs: QueueEntry.objects.filter(job__in=jobs).order_by("id"))
 
 
 def positions_of(jobs: Sequence[Job], viewer: AnyUser, fields: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
     """Return the queue's fields of jobs: status, place and reason, by job id."""
     by_id = {job.pk: job for job in jobs}
-    entries = {entry.job_id: entry for entry in QueueEntry.objects.filter(job__in=list(by_id)).order_by("id")}
+    entries = {entry.job_id: entry for entry in _ENTRIES.of_each(list(by_id))}
     # Why an entry is held is said by the room that holds it, in its own fields.
     waiting = [entry for entry in entries.values() if entry.status == EntryStatus.PENDING]
     for entry in waiting:

@@ -62,6 +62,14 @@ class TestAnswersOfNow:
             with django_assert_num_queries(1):
                 assert [item.organization.name for item in prepared(people[0].pk)] == ["acme"]
 
+    def test_any_number_of_arguments_of_one_kind(self, people: list[User], django_assert_num_queries: Any) -> None:
+        prepared = Prepared(lambda *names: User.objects.filter(username__in=names))
+        others = [f"nobody {number}" for number in range(148)]
+        for names, queries in ((["u0"], 1), (["u1", *others[:25]], 1), (["u0", *others, "u1"], 2), ([], 0)):
+            with django_assert_num_queries(queries):
+                found = prepared.of_each(names)
+            assert found == [person for person in people if person.username in names]
+
     def test_a_number_of_rows(self, people: list[User]) -> None:
         prepared = Prepared(lambda name: counted(User.objects.filter(username__gte=name)))
         assert [prepared(name) for name in ("u0", "u1", "u2")] == [[2], [1], [0]]
