@@ -85,10 +85,12 @@ def measure(kind: str, jobs: int, sample: int, slow: int) -> dict[str, tuple[flo
         from django.db import connection
 
         from cloudtrain_site.database.sqlite_analyze import refresh_statistics
+        from jobs.costs.cost_sums import sum_up_costs
         from jobs.costs.day_figures import sum_up_days
 
         make_site(jobs, lambda text: print(f"{kind}, {jobs:,} jobs: {text}", file=sys.stderr, flush=True))
         sum_up_days(inf)  # as the upkeep does a day after each
+        sum_up_costs(inf)
         refresh_statistics()
         if kind == "postgresql":
             with connection.cursor() as cursor:

@@ -85,8 +85,10 @@ def _filters() -> list[str]:
 def _days() -> dict[str, str]:
     from django.utils import timezone
 
-    first = (timezone.now() - timedelta(days=200)).date()
-    return {"long_ago": f"{first}", "long_ago_end": f"{first + timedelta(days=30)}"}
+    today = timezone.now().date()
+    first, year = today - timedelta(days=200), today - timedelta(days=364)
+    ends = {"long_ago": first, "long_ago_end": first + timedelta(days=30), "a_year_ago": year, "today": today}
+    return {name: f"{day}" for name, day in ends.items()}
 
 
 def _lists() -> Iterator[Visit]:
@@ -130,9 +132,12 @@ def _others() -> Iterator[str]:
     for group in ("organization", "user", "provider", "hardware"):
         yield from (f"/spend?group={group}", f"/spend?group={group}&organization=team-0")
         yield f"/spend?group={group}&from={days['long_ago']}&to={days['long_ago_end']}"
+        yield f"/spend?group={group}&from={days['a_year_ago']}&to={days['today']}"
     yield "/spend?from={}&to={}".format(*(days["long_ago"][:4] + end for end in ("-01-01", "-12-31")))
     for group in ("day", "user", "provider", "hardware", "config"):
         yield f"/api/cloud/costs?group={group}"
+    for group in ("day", "organization", "user", "provider,hardware", "day,provider"):
+        yield f"/api/cloud/costs?group={group}&from={days['a_year_ago']}&to={days['today']}"
     yield from _queries("/approvals", "mine=yes", "organization=team-0", "person=user-9", "rule=expensive-3")
     yield from ("/approvals?rule=no-such-rule", "/approvals?organization=team-1&person=user-9", "/api/approvals/rules")
     yield from _queries("/api/approvals", *(f"status={one}" for one in REQUEST_STATUSES))

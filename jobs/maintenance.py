@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from cloudtrain_site.database.sqlite_analyze import refresh_when_grown
 from cloudtrain_site.states import Source
+from jobs.costs.cost_sums import sum_up_costs
 from jobs.costs.day_figures import sum_up_days
 from jobs.costs.ledger import count_forgotten
 from jobs.costs.prices import note_prices
@@ -108,6 +109,7 @@ def run() -> dict[str, int]:
         "curves": kept.request_forgotten(),
         "cleared": sweep(),
         "days": sum_up_days(time.monotonic() + SUMMING_SECONDS),
+        "costs": sum_up_costs(time.monotonic() + SUMMING_SECONDS),
         "counted": refresh_when_grown(),
     }
 

@@ -43,6 +43,7 @@ UPKEEP = {
     "curves": "trainings whose curves are kept",
     "cleared": "deleted jobs whose files were removed",
     "days": "days summed up",
+    "costs": "days and months of costs summed up",
     "counted": "database tables analyzed",
 }
 

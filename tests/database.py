@@ -125,7 +125,8 @@ def _digest() -> str:
     """Of the migrations and of what of ours they import to make triggers and tables."""
     folders = [Path(app.path, "migrations") for app in apps.get_app_configs()]
     digest = hashlib.sha256(django.__version__.encode())
-    for folder in [*folders, *(Path(package.__path__[0]) for package in (audit, database))]:
-        for path in sorted(folder.glob("*.py")):
-            digest.update(path.name.encode() + path.read_bytes())
+    packages = [Path(package.__path__[0]) for package in (audit, database)]
+    files = [path for folder in (*folders, *packages) for path in sorted(folder.glob("*.py"))]
+    for path in (*files, *sorted(BASE_DIR.glob("jobs/costs/*_marks.py")), BASE_DIR / "jobs/finding/name_index.py"):
+        digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()

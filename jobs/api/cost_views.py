@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import islice
 from typing import Any
 
 from django.http import StreamingHttpResponse
@@ -89,11 +90,11 @@ class Costs(StrictView):
 
         At most 10,000 rows. The CSV file has all rows.
         """
-        spending, rows = _spending(request, self.query), []
-        for row in spending.rows(self.query["group"]):
-            rows.append(row)
-            if len(rows) > MAX_ROWS:
-                raise ValidationError({"group": f"More than {MAX_ROWS:,} rows. Use fewer groups, or the CSV."})
+        spending, groups = _spending(request, self.query), self.query["group"]
+        has_more = spending.has_more_rows(groups, MAX_ROWS)
+        rows = [] if has_more else list(islice(spending.rows(groups), MAX_ROWS + 1))
+        if has_more or len(rows) > MAX_ROWS:
+            raise ValidationError({"group": f"More than {MAX_ROWS:,} rows. Use fewer groups, or the CSV."})
         return rendered(CostsSerializer, {"rows": rows, "totals": spending.totals()})
 
 

@@ -6,29 +6,21 @@ is always true.
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError
-from django.db.models import CharField, Count, F, FloatField, Func, Max, Q, Sum, Value
+from django.db.models import CharField, Count, F, FloatField, Func, Q, Sum, Value
 from django.db.models.functions import Coalesce, Concat
 from django.utils import timezone
 
-from cloudtrain_site.database.fast_sql import insert
-from cloudtrain_site.database.unit_of_work import unit_of_work
+from jobs.costs.kept_sums import MOST_GAPS, KeptSums
 from jobs.models import ChangedDay, DayFigures, Job, JobQuerySet
 from jobs.models.day_figures import IS_SUMMED, OF_ALL
 
 A_DAY = timedelta(days=1)
 #: How long a day is over before it is summed up: see `day_marks.py`.
 GRACE = timedelta(hours=1)
-#: Of changed jobs, in one round.
-MOST_CHANGES = 10_000
-#: With more gaps between the days that are summed up, all jobs are read.
-MOST_GAPS = 20
 
 
 class UtcDay(Func):
@@ -91,11 +83,7 @@ def ended_groups(jobs: JobQuerySet, scopes: Sequence[int], start: date | None, b
 
     `scopes` say the same as `jobs`, without a time. A combination of groups may come several times.
     """
-    # The marks are read first: a day that is summed up again meanwhile is read as it was, or as it is.
-    changed = set(ChangedDay.objects.order_by().values_list("day", flat=True).distinct())
-    summed = DayFigures.objects.filter(scope=IS_SUMMED).order_by("day")
-    days = summed.filter(day__gte=start) if start else summed
-    kept = [day for day in days.values_list("day", flat=True) if day not in changed]
+    kept = JOBS.kept(start)
     gaps = list(_gaps(start, kept))
     if len(gaps) > MOST_GAPS:
         kept, gaps = [], [(start, None)]
@@ -130,59 +118,31 @@ def _gaps(start: date | None, kept: Iterable[date]) -> Iterator[tuple[date | Non
     yield following, None
 
 
-class _OvertakenError(Exception):
-    """Rolls the sums back."""
-
-
 def sum_up_days(until: float) -> int:
     """Sum up the days that are over, and those that have changed since, until the monotonic time. Returns how many."""
-    count = 0
-    for day, changes in _due(timezone.now()):
-        if time.monotonic() >= until:
-            break
-        count += _sum_up(day, changes)
-    return count
+    return JOBS.keep(last_day(timezone.now()), until)
 
 
-def _due(now: datetime) -> Iterator[tuple[date, list[int]]]:
-    """Yield the days to sum up, the oldest first, each with the marks of its changes."""
-    last = (now - GRACE).astimezone(UTC).date() - A_DAY
-    due: dict[date, list[int]] = defaultdict(list)
-    changes = ChangedDay.objects.filter(day__lte=last).order_by("id")[:MOST_CHANGES]
-    for pk, day in changes.values_list("pk", "day"):
-        due[day].append(pk)
-    newest = DayFigures.objects.filter(scope=IS_SUMMED).aggregate(day=Max("day"))["day"]
-    ends = (
-        Job.objects.filter(completed_at__isnull=False).order_by("completed_at").values_list("completed_at", flat=True)
-    )
-    first_end = None if newest else ends.first()
-    day = newest + A_DAY if newest else first_end.astimezone(UTC).date() if first_end else last + A_DAY
-    while day <= last:
-        due.setdefault(day, [])
-        day += A_DAY
-    yield from sorted(due.items())
+def last_day(now: datetime) -> date:
+    """Return the last day to sum up."""
+    return (now - GRACE).astimezone(UTC).date() - A_DAY
 
 
-def _sum_up(day: date, changes: Sequence[int]) -> bool:
+def _first_day() -> date | None:
+    ends = Job.objects.filter(completed_at__isnull=False).order_by("completed_at")
+    first = ends.values_list("completed_at", flat=True).first()
+    return first.astimezone(UTC).date() if first else None
+
+
+def _add_up(day: date) -> list[DayFigures]:
     ended = Job.objects.filter(completed_at__gte=_midnight(day), completed_at__lt=_midnight(day + A_DAY))
     names = ["word", "began_on", "at"]
-    # The marks that were read before: what changes from here on has another mark.
     rows = [_row(day, OF_ALL, group) for group in grouped(ended, names)]
     of_organizations = ended.exclude(organization=None).annotate(**{name: OF_JOB[name] for name in names}).order_by()
     for group in of_organizations.values("organization_id", *names).annotate(**FIGURES):
         rows.append(_row(day, group["organization_id"], group))
     rows.append(DayFigures(day=day, scope=IS_SUMMED, provider="", status="", **dict.fromkeys(FIGURES, 0)))
-    try:
-        with unit_of_work():
-            # Another process that has just summed up the day has taken a mark, or made the sums, and read more changes.
-            if ChangedDay.objects.filter(pk__in=changes).delete()[0] < len(changes):
-                raise _OvertakenError
-            if changes:
-                DayFigures.objects.filter(day=day).delete()
-            insert(rows)
-    except (_OvertakenError, IntegrityError):
-        return False
-    return True
+    return rows
 
 
 def _row(day: date, scope: int, group: Mapping[str, Any]) -> DayFigures:
@@ -193,3 +153,15 @@ def _row(day: date, scope: int, group: Mapping[str, Any]) -> DayFigures:
 
 def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+JOBS: KeptSums[date] = KeptSums(
+    model=DayFigures,
+    marks=ChangedDay,
+    field="day",
+    is_summed=Q(scope=IS_SUMMED),
+    is_marked=Q(),
+    first=_first_day,
+    following=lambda day: day + A_DAY,
+    add_up=_add_up,
+)

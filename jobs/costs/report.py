@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import groupby
 from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db.models import DateField, F, FloatField, Func, Q, QuerySet, Sum
+from django.db.models import FloatField, Q, QuerySet, Sum
 from django.db.models.functions import Cast
 
+from jobs.costs.cost_sums import DEAREST, dollars
 from jobs.costs.metrics import counted_jobs
-from jobs.costs.spending import CENT_OF_A_CENT, GROUPS, Spending
-from jobs.models import Job
+from jobs.costs.spending import DAY, GROUPS, MONTH, Spending
+from jobs.models import CostSum, DayCost, Job
+from jobs.models.cost_sums import SumOf
 from jobs.providers import label_of
 from jobs.providers.hardware_names import hardware_label
 from jobs.statuses import JobStatus
@@ -38,22 +41,9 @@ class Share:
     spent: Decimal
 
 
-class Month(Func):
-    """The first day of the month of a day."""
-
-    output_field = DateField()
-    arity = 1
-    template = "date_trunc('month', %(expressions)s::timestamp)::date"
-
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """SQLite stores a day as its text."""
-        return self.as_sql(compiler, connection, template="(substr(%(expressions)s, 1, 8) || '01')", **context)
-
-
 def shares(spending: Spending, group: str) -> list[Share]:
     """Return the values of the group that spent something, the dearest first."""
-    sums = spending.days().order_by().values_list(GROUPS[group]).annotate(sum=Sum("spent"))
-    return [Share(key, spent) for key, spent in sums.order_by("-sum", GROUPS[group]) if spent]
+    return _shares_of((key, amount) for (key,), (amount, _) in spending.sums([GROUPS[group]]).items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,41 +60,42 @@ class Breakdown:
 
 def breakdown(spending: Spending, group: str, *, by_month: bool) -> Breakdown:
     """Return what was spent by the values of the group and by day, or by month."""
-    days, column = spending.days().order_by(), GROUPS[group]
-    spans = days.annotate(span=Month("day") if by_month else F("day"))
+    span, column = MONTH if by_month else DAY, GROUPS[group]
     if group in FEW_VALUES:
-        sums = list(spans.values_list("span", column).annotate(sum=Sum("spent")))
-        found = _shares_of(sums)
+        sums = _amounts(spending.sums([span, column]))
+        found = _shares_of((key, amount) for (_, key), amount in sums.items())
         return Breakdown(found, _by_span(sums, found))
     found = shares(spending, group)
     if len(found) <= MAX_SERIES:
-        return Breakdown(found, _by_span(spans.values_list("span", column).annotate(sum=Sum("spent")), found))
+        return Breakdown(found, _by_span(_amounts(spending.sums([span, column])), found))
     # Two quick sums cost less than one that sorts the others out row by row.
-    dearest = spans.filter(_is_one_of(column, [share.key for share in found[:MAX_SERIES]]))
-    by_span = _by_span(dearest.values_list("span", column).annotate(sum=Sum("spent")), found)
-    for span, total in spans.values_list("span").annotate(sum=Sum("spent")):
-        others = (total - sum(by_span[span].values(), ZERO)).quantize(CENT_OF_A_CENT)
+    dearest = spending.sums([span, column], _is_one_of(column, [share.key for share in found[:MAX_SERIES]]))
+    by_span = _by_span(_amounts(dearest), found)
+    for (first_day,), (total, _) in spending.sums([span]).items():
+        others = dollars(total) - sum(by_span[first_day].values(), ZERO)
         if others:
-            by_span[span][MAX_SERIES] = others
+            by_span[first_day][MAX_SERIES] = others
     return Breakdown(found, by_span)
 
 
-def _shares_of(sums: Iterable[tuple[date, Any, Decimal]]) -> list[Share]:
-    totals: dict[Any, Decimal] = defaultdict(Decimal)
-    for _, key, spent in sums:
-        totals[key] += spent
-    found = [Share(key, spent.quantize(CENT_OF_A_CENT)) for key, spent in totals.items()]
-    return sorted((share for share in found if share.spent), key=lambda share: (-share.spent, str(share.key)))
+def _amounts(sums: Mapping[tuple[Any, ...], tuple[int, int]]) -> dict[tuple[Any, ...], int]:
+    return {key: amount for key, (amount, _) in sums.items()}
 
 
-def _by_span(
-    sums: Iterable[tuple[date, Any, Decimal]], found: Sequence[Share]
-) -> defaultdict[date, dict[int, Decimal]]:
+def _shares_of(sums: Iterable[tuple[Any, int]]) -> list[Share]:
+    totals: dict[Any, int] = defaultdict(int)
+    for key, amount in sums:
+        totals[key] += amount
+    found = [Share(key, dollars(amount)) for key, amount in totals.items() if amount]
+    return sorted(found, key=lambda share: (-share.spent, str(share.key)))
+
+
+def _by_span(sums: Mapping[tuple[Any, ...], int], found: Sequence[Share]) -> defaultdict[date, dict[int, Decimal]]:
     places = {share.key: place for place, share in enumerate(found[:MAX_SERIES])}
     spans: defaultdict[date, dict[int, Decimal]] = defaultdict(dict)
-    for span, key, spent in sums:
+    for (span, key), amount in sums.items():
         place = places.get(key, len(places))
-        spans[span][place] = spans[span].get(place, ZERO) + spent
+        spans[span][place] = spans[span].get(place, ZERO) + dollars(amount)
     return spans
 
 
@@ -124,25 +115,51 @@ class DearJob:
 
 def dearest_jobs(spending: Spending, count: int) -> list[DearJob]:
     """Return the jobs that spent most."""
-    days = spending.days().order_by()
-    sums = days.values_list("job_id").annotate(sum=Sum("spent")).order_by("-sum", "-job_id")
-    # To add up each of thousands of jobs takes longer than all the rest of a report, and nearly all have one day.
-    # Of many that spent the same the oldest: a later one that came first would move each time that one is read.
-    of_one_day = days.filter(is_further=False).order_by("-spent", "pk").values_list("job_id", flat=True)
-    of_several = sums.filter(job__in=days.filter(is_further=True).values("job_id"))
-    first = {*of_one_day[: 2 * count], *(job_id for job_id, _ in of_several[:count])}
-    dearest = [(job_id, spent) for job_id, spent in sums.filter(job__in=first)[:count] if spent > 0]
+    days = DayCost.objects.filter(day__gte=spending.start, day__lte=spending.end)
+    sums = spending.seen_of_few(days).order_by().values_list("job_id").annotate(sum=Sum("spent"))
+    found = dict[str, Decimal]()
+    for jobs in _candidates(spending, count):
+        found.update(sums.filter(job__in=jobs).order_by("-sum", "-job_id")[:count])
+    by_cost = sorted(sorted(found.items(), reverse=True), key=lambda item: item[1], reverse=True)
+    dearest = [(job_id, spent) for job_id, spent in by_cost[:count] if spent > 0]
     columns = ("config_name", "number", "status", "hardware_profile", "estimated_cost_usd", "deleted_at")
-    jobs = Job.objects.select_related("organization", "submitted_by").only(
+    shown = Job.objects.select_related("organization", "submitted_by").only(
         *columns, "organization__name", "submitted_by__username"
     )
-    by_id = jobs.in_bulk([job_id for job_id, _ in dearest])
+    by_id = shown.in_bulk([job_id for job_id, _ in dearest])
     return [DearJob(by_id[job_id], spent) for job_id, spent in dearest]
+
+
+def _candidates(spending: Spending, count: int) -> Iterator[Collection[str] | QuerySet[Any, Any]]:
+    """Yield jobs that the dearest ones are among.
+
+    To add up each of thousands of jobs takes longer than all the rest of a report, and nearly all have one day.
+    """
+    months = [span.name for span in spending.by_month if span.is_month] if count <= DEAREST else []
+    dearest = set[str]()
+    for is_month, some in groupby(spending.by_month, lambda span: bool(months) and span.is_month):
+        if not is_month:
+            between = list(some)
+            first, last = between[0].first, between[-1].last
+            further = DayCost.objects.filter(day__gte=first, day__lte=last, is_further=True)
+            yield spending.seen_of_few(further).values("job_id")
+            # Of many that spent the same the oldest: a later one that came first would move each time that one is read.
+            of_one_day = spending.days(first, last).filter(is_further=False).order_by("-spent", "pk")
+            dearest.update(of_one_day.values_list("job_id", flat=True)[: 2 * count])
+    if months:
+        sums = spending.seen(CostSum.objects.filter(span__in=months))
+        # What a job of several months spent in one of them may not be much.
+        yield sums.filter(kind=SumOf.CROSSING).values("job_id")
+        dearest.update(
+            sums.filter(kind=SumOf.DEAREST).order_by("-amount").values_list("job_id", flat=True)[: 2 * count]
+        )
+    yield dearest
 
 
 def count_unpriced(spending: Spending, *, with_running: bool) -> int:
     """Return how many jobs cost something that nobody can tell; `with_running`: also those that have no entry yet."""
-    jobs = set(spending.days().filter(is_unpriced=True).order_by().values_list("job_id", flat=True).distinct())
+    days = DayCost.objects.filter(day__gte=spending.start, day__lte=spending.end, is_unpriced=True)
+    jobs = set(spending.seen_of_few(days).order_by().values_list("job_id", flat=True).distinct())
     if with_running:
         running = counted_jobs(spending.user).at_provider().filter(account__is_unpriced=True)
         if spending.organization is not None:

@@ -12,6 +12,7 @@ from math import inf
 
 from django.db.models import Q
 
+from jobs.costs.cost_sums import wrong_sums
 from jobs.models import DayCost, Job, JobAccount, LedgerEntry
 from jobs.models.ledger import HELD_KINDS, ZERO
 
@@ -21,11 +22,13 @@ STORED_PLACES = Decimal("0.0001")
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    job_id: str
+    """`job_id`: None when it is one of no job."""
+
+    job_id: str | None
     sentence: str
 
     def __str__(self) -> str:
-        return f"Job {self.job_id}: {self.sentence}"
+        return self.sentence if self.job_id is None else f"Job {self.job_id}: {self.sentence}"
 
 
 @dataclass(slots=True)
@@ -48,19 +51,23 @@ class _Sums:
 
 
 def verify(until: float = inf) -> Verification:
-    """Compare each job's entries with its cost, with its account and with its days, until the monotonic time `until`.
+    """Compare each job's entries with its cost, its account and its days, and the days with the sums of reports.
 
-    The oldest jobs come first.
+    Until the monotonic time `until`. The oldest jobs come first.
     """
     outcome, last = Verification(), ""
     costly = Q(cost_usd__gt=0) | Q(account__isnull=False)
     jobs = Job.objects.filter(costly).only("status", "cost_usd").order_by("pk")
     while batch := list(jobs.filter(pk__gt=last)[:JOBS_PER_ROUND]):
         if time.monotonic() > until:
-            outcome.is_complete = False
             break
         last = batch[-1].pk
         _verify(batch, outcome)
+    outcome.differences += [
+        Difference(None, f"The sums of {name}, which reports show, are not what jobs spent then: ledger --sum-again.")
+        for name in wrong_sums(until)
+    ]
+    outcome.is_complete = time.monotonic() <= until
     return outcome
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jobs.models.cluster import ClusterLook
 from jobs.models.config import TrainingConfig
+from jobs.models.cost_sums import ChangedCosts, CostSum
 from jobs.models.curves import KeptCurves
 from jobs.models.dataset import DatasetCopy, DatasetUpload
 from jobs.models.day_figures import ChangedDay, DayFigures
@@ -23,8 +24,10 @@ from jobs.models.view import SavedView
 from jobs.models.webhook import WebhookDelivery
 
 __all__ = [
+    "ChangedCosts",
     "ChangedDay",
     "ClusterLook",
+    "CostSum",
     "DatasetCopy",
     "DatasetUpload",
     "DatedPrice",

@@ -208,6 +208,10 @@ class DayCost(OfJob):
             ),
             # The dearest jobs: the few that cost something on several days.
             models.Index(fields=["day", "job"], name="day_cost_further", condition=Q(is_further=True)),
+            # The few whose cost is not known.
+            models.Index(
+                fields=["day", "organization", "job"], name="day_cost_unpriced", condition=Q(is_unpriced=True)
+            ),
         ]
 
     def __str__(self) -> str:

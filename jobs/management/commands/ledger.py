@@ -12,18 +12,25 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 
 from jobs.costs.correction import Correction, CorrectionError
+from jobs.costs.cost_sums import sum_again
 from jobs.costs.verification import verify
 
 SHOWN = 50
 
 
 class Command(BaseCommand):
-    help = "Compare the ledger with the jobs (--verify), or correct a wrong price of past jobs (--correct)."
+    help = (
+        "Compare the ledger with the jobs (--verify), correct a wrong price of past jobs (--correct), or have the sums "
+        "of past days and months made anew (--sum-again)."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         action = parser.add_mutually_exclusive_group(required=True)
         action.add_argument("--verify", action="store_true", help="print what differs; the exit code is then 1")
         action.add_argument("--correct", action="store_true", help="show what another price changes; --apply stores it")
+        action.add_argument(
+            "--sum-again", action="store_true", help="have the job upkeep add up all days and months anew"
+        )
         parser.add_argument("--provider", help="the provider with the wrong price")
         parser.add_argument("--hardware", default="", help="the hardware profile with the wrong price")
         parser.add_argument("--price", help="the correct price, in US dollars per second")
@@ -37,6 +44,8 @@ class Command(BaseCommand):
         """Raises CommandError, and so exits with 1, when something differs or can't be corrected."""
         if options["verify"]:
             self._verify(options["json"])
+        elif options["sum_again"]:
+            self.stdout.write(f"The job upkeep adds up {sum_again():,} days and months anew; until then rows are read.")
         else:
             self._correct(options)
 

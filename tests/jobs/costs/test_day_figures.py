@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from jobs.costs import day_figures, metrics
-from jobs.costs.day_figures import sum_up_days
+from jobs.costs.day_figures import JOBS, last_day, sum_up_days
 from jobs.models import ChangedDay, DayFigures, Job, Organization
 from jobs.models.day_figures import IS_SUMMED, OF_ALL
 from jobs.permissions import AnyUser
@@ -111,7 +111,7 @@ def test_what_no_sum_is_made_of_may_change(history: list[Job]) -> None:
 
 def test_a_day_is_summed_up_when_it_is_over_for_an_hour(history: list[Job]) -> None:
     today = timezone.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    assert [list(day_figures._due(today + timedelta(minutes=m)))[-1][0] for m in (59, 61)] == [
+    assert [list(JOBS.due(last_day(today + timedelta(minutes=m))))[-1][0] for m in (59, 61)] == [
         (today - timedelta(days=2)).date(),
         (today - timedelta(days=1)).date(),
     ]
@@ -123,18 +123,18 @@ def test_a_day_is_summed_up_when_it_is_over_for_an_hour(history: list[Job]) -> N
 def test_a_round_ends_with_its_time_and_the_next_goes_on(history: list[Job], root: User) -> None:
     before = figures(root)
     assert sum_up_days(0) == 0
-    for day, changes in list(day_figures._due(timezone.now()))[:15]:
-        assert day_figures._sum_up(day, changes)
+    for day, changes in list(JOBS.due(last_day(timezone.now())))[:15]:
+        assert JOBS.store(day, changes)
     assert figures(root) == before
     assert sum_up_days(inf) in (4, 5)
     assert figures(root) == before
 
 
 def test_older_sums_don_t_take_the_place_of_newer_ones(history: list[Job], root: User) -> None:
-    [(day, changes), *_] = day_figures._due(timezone.now())
-    assert day_figures._sum_up(day, changes)
-    assert not day_figures._sum_up(day, changes)  # the marks are gone
-    assert not day_figures._sum_up(day, [])  # the day has its sums
+    [(day, changes), *_] = JOBS.due(last_day(timezone.now()))
+    assert JOBS.store(day, changes)
+    assert not JOBS.store(day, changes)  # the marks are gone
+    assert not JOBS.store(day, [])  # the day has its sums
     assert DayFigures.objects.filter(day=day, scope=IS_SUMMED).count() == 1
 
 
