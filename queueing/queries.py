@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from jobs.permissions import AnyUser, is_superuser, organizations_of
 from queueing.models import LARGE, QueueEntry, QueueEntryQuerySet
@@ -22,3 +22,14 @@ def visible_entries(user: AnyUser, statuses: Collection[EntryStatus] = LIVE) -> 
     """
     seen = entries_seen_by(user).filter(status__in=statuses).select_related("job", "user", "organization")
     return queue_in_order(seen.defer(*LARGE))
+
+
+def read_entries(*lists: QueueEntryQuerySet) -> Sequence[list[QueueEntry]]:
+    """Return the entries of several parts of `visible_entries`.
+
+    The ids are found first: with their jobs joined, PostgreSQL would sort all rows. Their rows are one statement's.
+    """
+    ids = [list(entries.values_list("pk", flat=True)) for entries in lists]
+    found = QueueEntry.objects.select_related("job").prefetch_related("user", "organization").defer(*LARGE)
+    by_id = found.in_bulk([pk for some in ids for pk in some])
+    return [[by_id[pk] for pk in some if pk in by_id] for some in ids]

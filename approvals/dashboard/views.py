@@ -56,7 +56,7 @@ def _approvals(request: HttpRequest) -> dict[str, Any]:
     pending = chosen.filter(status=RequestStatus.PENDING).order_by("expires_at", "pk")
     pending = pending.filter(decidable_now(user, teams)) if filters.mine else pending
     first = list(pending.values_list("pk", flat=True)[: MAX_PENDING_SHOWN + 1])
-    first_pending = listed.filter(pk__in=first[:MAX_PENDING_SHOWN]).order_by("expires_at", "pk")
+    first_pending = requests.filter(pk__in=first[:MAX_PENDING_SHOWN]).order_by("expires_at", "pk")
     shown = _include_linked(linked, first_pending.prefetch_related("decisions"), is_pending=True)
     last = _last_decided(chosen, user, [team for team in teams if filters.organization in ("", team.name)])
     last_decided = requests.filter(pk__in=last).order_by("-reviewed_at", "-pk").defer("job__config", "terms")

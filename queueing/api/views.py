@@ -36,7 +36,7 @@ from queueing.api.serializers import (
 )
 from queueing.models import QueueEntry
 from queueing.operations import ChangedBy
-from queueing.queries import visible_entries
+from queueing.queries import read_entries, visible_entries
 from queueing.statistics import statistics
 from queueing.statuses import LIVE, TAKES_SLOT, WAITING
 from queueing.waiting.estimates import WaitEstimates
@@ -54,7 +54,8 @@ class QueueViewSet(CancelsJobs):
         entries = visible_entries(request.user)
         if self.query["status"]:
             entries = entries.filter(status__in=self.query["status"])
-        shown = with_facts(list(entries[: self.query["limit"]]), request.user)
+        [first] = read_entries(entries[: self.query["limit"]])
+        shown = with_facts(first, request.user)
         depth = entries.filter(status__in=WAITING).count()
         running = entries.filter(status__in=TAKES_SLOT).count()
         return rendered(QueueSerializer, {"entries": shown, "depth": depth, "running": running})
@@ -86,7 +87,7 @@ class QueueViewSet(CancelsJobs):
             "entry": entry,
             "position": order.positions([entry.pk]).get(entry.pk),
             "waiting_reason": explainer.reason(entry) if is_waiting else reasons_at_providers([job]).get(job.pk),
-            "blockers": explainer.explain(entry) if is_waiting else [],
+            "blockers": list(explainer.explain(entry)) if is_waiting else [],
             "wait": WaitEstimates(explainer, order, [entry]).of(entry) if is_waiting else None,
         }
         return rendered(PositionSerializer, answer)

@@ -37,7 +37,7 @@ def _waiting(entry: QueueEntry, job: Job, reader: AnyUser) -> dict[str, Any]:
         "entry": entry,
         "position": position,
         "place": ordinal(position) if position else "",
-        "blockers": explainer.explain(entry),
+        "blockers": list(explainer.explain(entry)),
         "next": NEXT,
         "wait": _wait_text(WaitEstimates(explainer, order, [entry]).of(entry)),
     }

@@ -26,7 +26,7 @@ from queueing.limits import current_limits, current_usage, queue_state
 from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
 from queueing.operations import may_run_queue
 from queueing.policy import Usage
-from queueing.queries import visible_entries
+from queueing.queries import read_entries, visible_entries
 from queueing.statuses import TAKES_SLOT, EntryStatus
 from queueing.waiting.estimates import likely_lengths
 from queueing.waiting.explain import NEXT
@@ -45,11 +45,8 @@ def _queue(request: HttpRequest) -> dict[str, Any]:
     waiting = visible_entries(user, (EntryStatus.PENDING,))
     held = visible_entries(user, (EntryStatus.BLOCKED,))
     start = (number - 1) * PAGE_SIZE
-    groups = {
-        "running": list(running[:MAX_RUNNING_SHOWN]),
-        "waiting": list(waiting[start : start + PAGE_SIZE + 1]),
-        "held": list(held[:MAX_HELD_SHOWN]),
-    }
+    parts = running[:MAX_RUNNING_SHOWN], waiting[start : start + PAGE_SIZE + 1], held[:MAX_HELD_SHOWN]
+    groups = dict(zip(("running", "waiting", "held"), read_entries(*parts), strict=True))
     has_more = len(groups["waiting"]) > PAGE_SIZE
     groups["waiting"] = groups["waiting"][:PAGE_SIZE]
     counts = {"running": running.count(), "waiting": waiting.count(), "held": held.count()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -71,10 +71,13 @@ class Explainer:
         self.running = _running(viewer)
         self.usage = Usage()
         self._holders = defaultdict[tuple[Kind, int | str | None], list[QueueEntry]](list)
+        self._seen = defaultdict[tuple[Kind, int | str | None], list[QueueEntry]](list)
         for entry in self.running:
             self.usage.count(entry.user_id, entry.organization_id, entry.provider)
             for kind in LIMITS:
                 self._holders[kind, sharing(entry, kind)].append(entry)
+                if getattr(entry, "is_seen", False):
+                    self._seen[kind, sharing(entry, kind)].append(entry)
         state = queue_state()
         # A fair share depends on all organizations, a limit on the entries' own alone.
         concerned = None if state.fair_share else [entry.organization for entry in waiting]
@@ -84,18 +87,17 @@ class Explainer:
         self._unrunnable = unrunnable_profiles({entry.provider for entry in waiting})
         self.budgets = BudgetReader(viewer, self.now)
 
-    def explain(self, entry: QueueEntry) -> list[Explained]:
-        """Return all that keeps a waiting `entry` from going; empty when it can go in its turn."""
+    def explain(self, entry: QueueEntry) -> Iterator[Explained]:
+        """Yield all that keeps a waiting `entry` from going; nothing when it can go in its turn."""
         if entry.status == EntryStatus.BLOCKED:
             hold = self._holds.get(entry.job_id)
-            return [Explained(Kind.APPROVAL, hold.sentence if hold else extensions.UNKNOWN_HOLD)]
-        blocking = blockers(candidate_of(entry), self.usage, self.limits, self.now)
-        never = self.why_never(entry)
-        return [
-            *([Explained(Kind.HARDWARE, never)] if never else []),
-            *self._budget(entry),
-            *(self._explain(entry, blocker) for blocker in blocking),
-        ]
+            yield Explained(Kind.APPROVAL, hold.sentence if hold else extensions.UNKNOWN_HOLD)
+            return
+        if never := self.why_never(entry):
+            yield Explained(Kind.HARDWARE, never)
+        yield from self._budget(entry)
+        for blocker in blockers(candidate_of(entry), self.usage, self.limits, self.now):
+            yield self._explain(entry, blocker)
 
     def _budget(self, entry: QueueEntry) -> list[Explained]:
         candidate, hardware = candidate_of(entry), entry.job.hardware_profile
@@ -114,8 +116,8 @@ class Explainer:
 
     def reason(self, entry: QueueEntry) -> str:
         """Return the sentence of the blocker that is most specific to a waiting `entry`."""
-        explained = self.explain(entry)
-        return explained[0].sentence if explained else NEXT
+        first = next(self.explain(entry), None)
+        return first.sentence if first else NEXT
 
     def _explain(self, entry: QueueEntry, blocker: Blocker) -> Explained:
         if blocker.kind == Kind.PAUSED:
@@ -131,9 +133,9 @@ class Explainer:
             )
         if blocker.until is not None:
             return Explained(Kind.RETRY, _retry_sentence(entry, blocker.until, self.now))
-        seen = tuple(holder for holder in self.holders(entry, blocker.kind) if getattr(holder, "is_seen", False))
+        seen = self._seen.get((blocker.kind, sharing(entry, blocker.kind)), ())
         scope = self._scope(entry, blocker)
-        return Explained(blocker.kind, _limit_sentence(scope, blocker, seen), seen)
+        return Explained(blocker.kind, _limit_sentence(scope, blocker, seen), tuple(seen))
 
     def holders(self, entry: QueueEntry, kind: Kind) -> list[QueueEntry]:
         """Return what takes a slot of the limit of this kind that counts for `entry`, the longest first."""
