@@ -87,8 +87,11 @@ def measure(kind: str, jobs: int, sample: int, slow: int) -> dict[str, tuple[flo
         from cloudtrain_site.database.sqlite_analyze import refresh_statistics
         from jobs.costs.cost_sums import sum_up_costs
         from jobs.costs.day_figures import sum_up_days
+        from jobs.models import ChangedCosts, ChangedDay
 
         make_site(jobs, lambda text: print(f"{kind}, {jobs:,} jobs: {text}", file=sys.stderr, flush=True))
+        for marks in (ChangedDay, ChangedCosts):
+            marks.objects.all().delete()  # nothing has sums yet, and there is a mark for each row
         sum_up_days(inf)  # as the upkeep does a day after each
         sum_up_costs(inf)
         refresh_statistics()
