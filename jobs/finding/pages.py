@@ -102,7 +102,8 @@ class Found:
             return first_ids(self.seen, sort, cursor, count)
         jobs = self.jobs.filter(*(criterion.walked for criterion in self.criteria))
         people = self.people or [pk for criterion in self.criteria for pk in criterion.people]
-        return first_ids_of_each(jobs, self.organizations, sort, cursor, count, self.span, people)
+        are_all = not self.is_narrowed and not self.criteria
+        return first_ids_of_each(jobs, self.organizations, sort, cursor, count, self.span, people, are_all=are_all)
 
     def _open(self) -> JobQuerySet | None:
         """Return all of those that have not ended; None: they may be many."""
