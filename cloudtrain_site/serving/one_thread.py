@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.signals import request_started
-from django.db import close_old_connections, reset_queries
+from django.db import close_old_connections, connections, reset_queries
 from django.http.response import FileResponse
 from django.urls import set_script_prefix
 
@@ -63,7 +63,7 @@ class OneThreadHandler(ASGIHandler):
                 response.close()
             return response
         finally:
-            close_old_connections()
+            _leave_connections()
 
     def _answer(self, request: ASGIRequest) -> Any:
         with one_configuration():
@@ -82,3 +82,11 @@ class OneThreadHandler(ASGIHandler):
             await sync_to_async(response.close)()
         if isinstance(results[0], Exception):
             raise results[0]
+
+
+def _leave_connections() -> None:
+    """Give them back. A transaction that nobody has ended would fail each later request of this thread."""
+    close_old_connections()
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            del connections[connection.alias]

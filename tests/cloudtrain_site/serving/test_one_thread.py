@@ -1,0 +1,49 @@
+"""A request leaves nothing to the next one of its thread."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+
+from cloudtrain_site.serving import request_threads
+from cloudtrain_site.serving.asgi_types import Message
+from cloudtrain_site.serving.one_thread import OneThreadHandler
+from tests.wait import PATIENCE_SECONDS
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_that_nobody_ends_is_rolled_back_and_fails_no_later_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(request_threads, "AT_ONCE", 1)
+    handler = OneThreadHandler()
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        if request.path == "/begin":
+            transaction.atomic().__enter__()
+            User.objects.create(username="lost")
+        return HttpResponse(f"{User.objects.count()}")
+
+    monkeypatch.setattr(handler, "get_response", answer)
+
+    async def body_of(path: str) -> bytes:
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+        await asyncio.wait_for(handler(scope, receive, send), PATIENCE_SECONDS)
+        return bytes(sent[-1]["body"])
+
+    async def bodies_of(*paths: str) -> list[bytes]:
+        return [await body_of(path) for path in paths]
+
+    assert asyncio.run(bodies_of("/", "/begin", "/", "/")) == [b"0", b"1", b"0", b"0"]
