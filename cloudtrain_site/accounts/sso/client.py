@@ -14,6 +14,7 @@ from cloudtrain_site.accounts.sso.errors import ProviderAwayError, TokenRefusedE
 from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.conf.sign_in import SingleSignOn, is_safe_endpoint
 from cloudtrain_site.correlation_ids import HEADER, get_correlation_id
+from cloudtrain_site.database.connections import lend_connection
 from cloudtrain_site.http_client import ssl_context
 
 #: Of one answer: a hundred keys are 50 kB.
@@ -96,6 +97,7 @@ class ProviderClient:
         """Return the JSON object of an answer within the time allowed, which is for the whole of it."""
         headers = {"Accept": "application/json", HEADER: get_correlation_id(), **options.pop("headers", {})}
         deadline = time.monotonic() + self.sso.timeout_seconds
+        lend_connection()
         try:
             with (
                 httpx.Client(timeout=self.sso.timeout_seconds, verify=ssl_context()) as client,
