@@ -8,7 +8,9 @@ from collections.abc import Callable
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -237,3 +239,16 @@ def test_date_and_time_of_a_schedule_have_labels(client: Client, root: User) -> 
     client.force_login(root)
     page = client.get("/admin/django_q/schedule/add/").content.decode()
     assert [page.count(f'<label for="id_next_run_{part}">') for part in (0, 1)] == [1, 1]
+
+
+@pytest.mark.postgresql
+def test_a_leads_rows_are_found_by_the_numbers_of_the_organizations(
+    client: Client, bob: User, make_job: Callable[..., Job]
+) -> None:
+    """By a query for them PostgreSQL read and sorted all of their jobs, of which a page shows fifty."""
+    make_job()
+    client.force_login(bob)
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get("/admin/jobs/job/?status__exact=pending").status_code == 200
+    lists = [query["sql"] for query in queries if 'FROM "jobs_job"' in query["sql"]]
+    assert lists and not any("jobs_membership" in sql for sql in lists), lists
