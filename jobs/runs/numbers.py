@@ -10,9 +10,10 @@ from cloudtrain_site.database.fast_sql import executed, update_rows
 from cloudtrain_site.database.unit_of_work import at_end_of_unit
 from jobs.models import Job
 
-#: Adds to an organization's counter, which is made with its first job, and returns its new value.
+#: Adds to an organization's counter, which is made with its first job, and returns its new value; of an organization
+#: that was deleted meanwhile nothing.
 COUNT = """
-INSERT INTO jobs_runcounter (organization_id, last) VALUES (%s, %s)
+INSERT INTO jobs_runcounter (organization_id, last) SELECT id, %s FROM jobs_organization WHERE id = %s
 ON CONFLICT (organization_id) DO UPDATE SET last = jobs_runcounter.last + excluded.last RETURNING last
 """
 
@@ -20,9 +21,13 @@ ON CONFLICT (organization_id) DO UPDATE SET last = jobs_runcounter.last + exclud
 def number_ahead(organization: int) -> int | None:
     """Take the number of a job before the transaction that stores it; None on SQLite, which has one writer anyway.
 
-    Within that transaction whoever submits for the organization would wait for the counter until the commit.
+    Within that transaction whoever submits for the organization would wait for the counter until the commit. None also
+    when the organization was just deleted, which the transaction finds out.
     """
-    return _count(organization, 1) if connection.vendor == "postgresql" else None
+    if connection.vendor != "postgresql":
+        return None
+    counted = executed(connection, COUNT, [1, organization]).fetchone()
+    return None if counted is None else int(counted[0])
 
 
 def next_number(organization: int) -> int:
@@ -57,4 +62,4 @@ def _number(jobs: Iterable[Job]) -> None:
 
 
 def _count(organization: int, jobs: int) -> int:
-    return int(executed(connection, COUNT, [organization, jobs]).fetchone()[0])
+    return int(executed(connection, COUNT, [jobs, organization]).fetchone()[0])

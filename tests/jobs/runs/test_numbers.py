@@ -11,6 +11,7 @@ from threading import Barrier, Thread
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection, connections
+from rest_framework.exceptions import PermissionDenied
 
 from approvals import intake
 from approvals.intake import SubmissionRequest
@@ -120,6 +121,15 @@ def test_simultaneous_submissions_get_different_numbers(alice: User, bob: User) 
         thread.join(60)
     assert not failures
     assert set(Job.objects.values_list("number", flat=True)) == set(range(1, 11))
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_an_organization_that_was_just_deleted_is_one_to_submit_no_longer_for(alice: User, acme: Organization) -> None:
+    Membership.objects.all().delete()
+    Organization.objects.get(pk=acme.pk).delete()
+    with pytest.raises(PermissionDenied, match="no longer submit"):
+        intake.submit(SubmissionRequest(alice, acme, SUBMISSION, Source.API))
 
 
 @pytest.mark.slow
