@@ -10,6 +10,7 @@ from datetime import timedelta
 from django.db.models import Q
 from django.utils import timezone
 
+from cloudtrain_site.database.connections import lend_connection
 from cloudtrain_site.database.fast_sql import insert, update_if
 from cloudtrain_site.database.unit_of_work import joined_unit
 from cloudtrain_site.encryption import SecretsLostError
@@ -86,6 +87,7 @@ def read_log(job: Job, *, start: int = 0, limit: int | None = None) -> LogSlice:
 def _read_live(job: Job, handle: Handle, start: int, limit: int) -> LogSlice:
     """Read from the provider, with the job's own secrets masked: its trainer may have printed them."""
     provider = get_provider(job.provider)
+    lend_connection()
     try:
         return asyncio.run(provider.read_log(handle, start=start, limit=limit, scrubber=scrubber_of(job)))
     except SecretsLostError:

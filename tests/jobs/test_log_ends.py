@@ -1,4 +1,4 @@
-"""The last lines of a log, of which only the end is read."""
+"""The last lines of a log, of which only the end is read; and what a reader keeps from others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from jobs import logs
 from jobs.models import Job
@@ -64,3 +65,25 @@ def test_a_short_log_is_all_of_it(log: Path, text: str) -> None:
 def test_there_may_be_none(log: Path) -> None:
     piece = logs.read_end(Job.objects.get(), start=0, lines=50)
     assert (piece.text, piece.end) == ("", 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reader_whose_provider_is_slow_holds_no_database_connection(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.write_text("one\n")
+    job, provider = Job.objects.get(), logs.get_provider("local")
+    held: list[bool] = []
+    closings: list[int] = []
+    read_log = provider.read_log
+
+    async def reading(*arguments: Any, **named: Any) -> Any:
+        held.append(not closings)
+        return await read_log(*arguments, **named)
+
+    monkeypatch.setattr(connection, "close", lambda: closings.append(1))
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", {"pool": {"max_size": 10}})
+    monkeypatch.setattr(provider, "read_log", reading)
+    monkeypatch.setattr(logs, "get_provider", lambda name: provider)
+    assert logs.read_log(job).text == "one\n"
+    assert held == [False]

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import httpx
 
+from cloudtrain_site.database.connections import lend_connection
 from cloudtrain_site.http_client import get_async_client
 
 logger = logging.getLogger("simpletuner.cloud.providers")
@@ -39,6 +40,7 @@ _lock = threading.Lock()
 def read_status() -> dict[str, Any]:
     """Return whether Replicate is operational, and its incidents; `error` is set when the page can't be read."""
     url = os.environ.get(URL_VARIABLE, DEFAULT_URL)
+    lend_connection()
     # Concurrent callers wait for one request.
     with _lock:
         if time.monotonic() >= _cache.until or _cache.url != url:
