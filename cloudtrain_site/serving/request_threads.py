@@ -125,5 +125,10 @@ class _Call:
         """Call the function. Returns what tells the caller the result, or the error."""
         try:
             return partial(self.future.set_result, self.function())
+        except StopIteration as error:
+            # No coroutine can raise it: asyncio would leave its caller waiting, and that can't be cancelled.
+            told = RuntimeError("A request's function raised StopIteration")
+            told.__cause__ = error
+            return partial(self.future.set_exception, told)
         except BaseException as error:
             return partial(self.future.set_exception, error)

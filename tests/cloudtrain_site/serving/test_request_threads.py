@@ -53,6 +53,8 @@ def test_an_error_is_its_callers_and_the_thread_goes_on() -> None:
     async def work(threads: RequestThreads) -> None:
         with pytest.raises(ZeroDivisionError):
             await threads.run(lambda: 1 / 0)
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await threads.run(next, iter(()))
         assert await threads.run(int, "7") == 7
 
     in_a_loop(work)
