@@ -11,6 +11,7 @@ from django.db import connection
 
 from jobs import logs
 from jobs.models import Job
+from jobs.providers import get_provider
 from jobs.statuses import JobStatus
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
@@ -72,7 +73,7 @@ def test_a_reader_whose_provider_is_slow_holds_no_database_connection(
     log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log.write_text("one\n")
-    job, provider = Job.objects.get(), logs.get_provider("local")
+    job, provider = Job.objects.get(), get_provider("local")
     held: list[bool] = []
     closings: list[int] = []
     read_log = provider.read_log

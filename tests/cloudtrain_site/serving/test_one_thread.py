@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -36,8 +38,8 @@ def test_a_transaction_that_nobody_ends_is_rolled_back_and_fails_no_later_reques
         async def receive() -> Message:
             return {"type": "http.request"}
 
-        async def send(message: Message) -> None:
-            sent.append(message)
+        async def send(message: Mapping[str, Any]) -> None:
+            sent.append({**message})
 
         scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
         await asyncio.wait_for(handler(scope, receive, send), PATIENCE_SECONDS)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -20,5 +21,9 @@ def test_members_and_jobs_in_work_are_counted_once(
     for status in (JobStatus.PENDING, JobStatus.RUNNING, JobStatus.FAILED):
         make_job(status=status)
     Organization.objects.create(name="empty")
-    found = organizations_by_name().values_list("name", "member_count", "active_count")
-    assert list(found) == [("acme", 2, 2), ("empty", 0, 0), ("other", 1, 0)]
+    found: Iterable[Any] = organizations_by_name()
+    assert [(one.name, one.member_count, one.active_count) for one in found] == [
+        ("acme", 2, 2),
+        ("empty", 0, 0),
+        ("other", 1, 0),
+    ]
