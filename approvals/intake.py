@@ -141,8 +141,7 @@ def _with_checked_profile(submission_request: SubmissionRequest) -> SubmissionRe
 def _store(submission_request: SubmissionRequest) -> Outcome:
     actor = Actor.of(submission_request.user)
     expected = estimate(submission_request)
-    number = number_ahead(submission_request.organization.pk)
-    with unit_of_work():
+    with number_ahead(submission_request.organization.pk) as number, unit_of_work():
         role = lock_submitter(submission_request.user, submission_request.organization)
         holds = _holds_on(submission_request, expected, role)
         job = lifecycle.create(

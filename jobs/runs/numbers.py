@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-from django.db import connection
+from django.db import IntegrityError, connection
+from rest_framework.exceptions import APIException
 
 from cloudtrain_site.database.fast_sql import executed, update_rows
 from cloudtrain_site.database.unit_of_work import at_end_of_unit
@@ -18,16 +20,29 @@ ON CONFLICT (organization_id) DO UPDATE SET last = jobs_runcounter.last + exclud
 """
 
 
-def number_ahead(organization: int) -> int | None:
+#: Gives a number back, unless a later one was taken.
+GIVE_BACK = "UPDATE jobs_runcounter SET last = last - 1 WHERE organization_id = %s AND last = %s"
+
+
+@contextmanager
+def number_ahead(organization: int) -> Iterator[int | None]:
     """Take the number of a job before the transaction that stores it; None on SQLite, which has one writer anyway.
 
     Within that transaction whoever submits for the organization would wait for the counter until the commit. None also
-    when the organization was just deleted, which the transaction finds out.
+    when the organization was just deleted, which the transaction finds out. A refusal gives the number back if it is
+    the last one; after any other error the job may be stored, as when a connection is lost during the commit.
     """
     if connection.vendor != "postgresql":
-        return None
+        yield None
+        return
     counted = executed(connection, COUNT, [1, organization]).fetchone()
-    return None if counted is None else int(counted[0])
+    number = None if counted is None else int(counted[0])
+    try:
+        yield number
+    except (APIException, IntegrityError):
+        if not connection.in_atomic_block:
+            executed(connection, GIVE_BACK, [organization, number])
+        raise
 
 
 def next_number(organization: int) -> int:

@@ -10,12 +10,13 @@ from threading import Barrier, Thread
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from rest_framework.exceptions import PermissionDenied
 
 from approvals import intake
 from approvals.intake import SubmissionRequest
 from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.configs.submission import Submission
@@ -25,6 +26,7 @@ from jobs.organizations import discovered
 from jobs.runs.numbers import number_ahead
 from jobs.statuses import JobStatus
 from tests import factories
+from tests.limits import SetLimits
 from tests.wait import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.django_db
@@ -138,12 +140,40 @@ def test_an_organization_that_was_just_deleted_is_one_to_submit_no_longer_for(al
 def test_nobody_waits_for_a_colleagues_submission_that_is_being_stored(
     alice: User, bob: User, acme: Organization
 ) -> None:
-    number = number_ahead(acme.pk)
-    with unit_of_work():
+    def submit_elsewhere() -> Job:
+        try:
+            return submit(bob)
+        finally:
+            connection.close()
+
+    with number_ahead(acme.pk) as number, unit_of_work():
         stored = lifecycle.create(
             SUBMISSION, organization=acme, user=alice, source=Source.API, estimated_cost=None, number=number
         )
         with ThreadPoolExecutor() as others:
-            other = others.submit(lambda: (submit(bob), connection.close())[0]).result(PATIENCE_SECONDS)
+            other = others.submit(submit_elsewhere).result(PATIENCE_SECONDS)
     assert (stored.number, other.number) == (1, 2)
     assert set(Job.objects.values_list("number", flat=True)) == {1, 2}
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_a_refused_submission_gives_its_number_back(alice: User, bob: User, set_limits: SetLimits) -> None:
+    set_limits(open_jobs=1)
+    submit(alice)
+    for _ in range(3):
+        with pytest.raises(LimitReachedError):
+            submit(alice)
+    assert submit(bob).number == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("connection.vendor != 'postgresql'")
+@pytest.mark.django_db(transaction=True)
+def test_a_number_behind_which_another_was_taken_stays_away(alice: User, bob: User, acme: Organization) -> None:
+    with pytest.raises(PermissionDenied), number_ahead(acme.pk) as number:
+        assert (number, submit(bob).number) == (1, 2)
+        raise PermissionDenied
+    with pytest.raises(OperationalError), number_ahead(acme.pk) as number:
+        raise OperationalError("The connection was lost during the commit.")
+    assert (number, submit(alice).number) == (3, 4)
