@@ -28,8 +28,9 @@ def in_a_loop(work: Callable[[RequestThreads], Awaitable[None]]) -> None:
     asyncio.run(limited())
 
 
-def threads_for_requests() -> int:
-    return sum(thread.name == "request" for thread in threading.enumerate())
+def threads_for_requests() -> set[threading.Thread]:
+    """Those of other tests' web servers too."""
+    return {thread for thread in threading.enumerate() if thread.name == "request"}
 
 
 def test_a_call_has_its_callers_context_and_leaves_nothing_to_the_next() -> None:
@@ -85,7 +86,7 @@ def test_so_many_are_answered_at_once_and_the_others_in_their_order(monkeypatch:
 
 
 def test_slow_ones_hold_nobody_up_and_their_threads_end() -> None:
-    answered = threading.Event()
+    answered, others = threading.Event(), threads_for_requests()
 
     async def work(threads: RequestThreads) -> None:
         slow = [asyncio.ensure_future(threads.run(answered.wait, PATIENCE_SECONDS)) for _ in range(4 * AT_ONCE)]
@@ -93,7 +94,7 @@ def test_slow_ones_hold_nobody_up_and_their_threads_end() -> None:
         answered.set()
         assert all(await asyncio.gather(*slow))
         assert await threads.run(int, "8") == 8
-        while threads_for_requests():
+        while threads_for_requests() - others:
             await asyncio.sleep(0.01)
         assert await threads.run(int, "9") == 9
 
