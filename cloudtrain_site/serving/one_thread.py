@@ -7,6 +7,7 @@ request, and each time the request waits for its turn among all others. It makes
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import IO, Any
 
 from asgiref.sync import sync_to_async
@@ -19,6 +20,8 @@ from django.urls import set_script_prefix
 
 from cloudtrain_site.enterprise import one_configuration
 from cloudtrain_site.serving.request_threads import RequestThreads
+
+logger = logging.getLogger("simpletuner.cloud.http")
 
 
 class OneThreadHandler(ASGIHandler):
@@ -60,7 +63,7 @@ class OneThreadHandler(ASGIHandler):
             if isinstance(response, FileResponse):
                 response.block_size = self.chunk_size
             if not response.streaming:
-                response.close()
+                _end(response)
             return response
         finally:
             _leave_connections()
@@ -82,6 +85,14 @@ class OneThreadHandler(ASGIHandler):
             await sync_to_async(response.close)()
         if isinstance(results[0], Exception):
             raise results[0]
+
+
+def _end(response: Any) -> None:
+    """Close what the response has open. An error must not take the place of the answer: what that tells is done."""
+    try:
+        response.close()
+    except Exception:
+        logger.exception("A request was answered, but not ended")
 
 
 def _leave_connections() -> None:

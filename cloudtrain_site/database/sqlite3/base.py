@@ -56,6 +56,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         self._identity = _identity_of(str(conn_params["database"]))
+        self._cursors.clear()  # an error's traceback can keep one of the connection before
         while (found := _pop()) is not None:
             identity, connection, _ = found
             if identity == self._identity:

@@ -76,6 +76,19 @@ def test_after_an_error_nobody_does(path: Path, idle: list[Any]) -> None:
     execute(opened(path), "INSERT INTO thing VALUES (1)")
 
 
+def test_a_cursor_of_the_connection_before_fails_no_later_request(path: Path, idle: list[Any]) -> None:
+    wrapper = opened(path)
+    kept = [wrapper.cursor()]  # as the traceback of an error does
+    kept[0].execute("SELECT 1 UNION SELECT 2")
+    with pytest.raises(OperationalError):
+        execute(wrapper, "SELECT * FROM missing")
+    wrapper.errors_occurred = True  # as Django notes of some errors
+    wrapper.close()
+    assert execute(wrapper, "SELECT 1") == [(1,)]
+    wrapper.close()
+    assert len(idle) == len(kept) == 1
+
+
 def test_a_query_that_was_read_in_part_ends_with_its_request(path: Path, idle: list[Any]) -> None:
     first = opened(path)
     execute(first, "PRAGMA journal_mode = WAL")
