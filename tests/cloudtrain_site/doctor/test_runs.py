@@ -113,6 +113,9 @@ def test_one_that_hangs_is_left_behind_and_bad(checks: Checks, monkeypatch: pyte
     examined = runs.examine_all(["hangs", "well"])
     assert next(examined).status == Status.BAD
     assert runs.is_hanging()
+    with pytest.raises(SystemExit) as ended:
+        call_command("doctor", "--only", "hangs")  # it ends its own process alone
+    assert ended.value.code == 2
     monkeypatch.setattr(runs, "DEADLINE_SECONDS", 60.0)
     assert next(examined).status == Status.OK
     over.set()
