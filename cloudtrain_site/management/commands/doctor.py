@@ -35,7 +35,7 @@ class Command(BaseCommand):
         found = _examined(_chosen(only), send_to)
         examined = list(self._print_json(found) if json else self._print_lines(found))
         code = EXIT_CODES[worst_of(one.status for one in examined)]
-        if is_hanging() and self._called_from_command_line:
+        if is_hanging() and getattr(self, "_called_from_command_line", False):
             # The interpreter would wait for some of its threads. Who called it from Python goes on.
             self.stdout.flush()
             sys.stderr.flush()
