@@ -104,7 +104,7 @@ class Prepared(Generic[Row]):
 
 
 def padded(arguments: Collection[Row]) -> list[Row]:
-    """Return the arguments of an IN, a hundred at most, with one repeated: only a few numbers of them are assembled."""
+    """Return the arguments of an IN with one repeated, so that up to a hundred only a few numbers are assembled."""
     filled = list(arguments)
     size = next((size for size in _SIZES if size >= len(filled)), len(filled))
     return filled + filled[:1] * (size - len(filled))

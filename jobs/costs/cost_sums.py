@@ -32,8 +32,8 @@ COLUMNS: Mapping[SumOf, Sequence[str]] = {
     SumOf.PLACE: ("organization_id", "provider", "hardware"),
     SumOf.PERSON: ("organization_id", "user_id"),
 }
-#: So many of the dearest jobs can be told from the sums. Of each organization's month twice as many are kept: jobs that
-#: spent something in other months too are looked at by themselves.
+#: The sums tell this many of the dearest jobs. They keep twice as many of each organization's month; jobs that spent
+#: something in other months too are looked at by themselves.
 DEAREST = 10
 
 

@@ -18,8 +18,6 @@ COUNT = """
 INSERT INTO jobs_runcounter (organization_id, last) SELECT id, %s FROM jobs_organization WHERE id = %s
 ON CONFLICT (organization_id) DO UPDATE SET last = jobs_runcounter.last + excluded.last RETURNING last
 """
-
-
 #: Gives a number back, unless a later one was taken.
 GIVE_BACK = "UPDATE jobs_runcounter SET last = last - 1 WHERE organization_id = %s AND last = %s"
 
@@ -40,7 +38,7 @@ def number_ahead(organization: int) -> Iterator[int | None]:
     try:
         yield number
     except (APIException, IntegrityError):
-        if not connection.in_atomic_block:
+        if number is not None and not connection.in_atomic_block:
             executed(connection, GIVE_BACK, [organization, number])
         raise
 

@@ -23,7 +23,7 @@ from django_q.tasks import async_task
 from cloudtrain_site.correlation_ids import correlation, get_correlation_id
 from cloudtrain_site.database.batches import delete_in_batches
 from cloudtrain_site.database.fast_sql import insert_one
-from cloudtrain_site.database.prepared import Prepared, padded
+from cloudtrain_site.database.prepared import Prepared
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.redaction import mask_secrets
 from jobs.configs.secrets import without_secrets
@@ -291,7 +291,7 @@ def _mask(deliveries: Sequence[WebhookDelivery]) -> None:
     """Mask the secrets in the payloads; first the jobs' own, of any form, which a trainer may repeat in its error."""
     with_text = [one for one in deliveries if one.log or (one.payload or {}).get("error")]
     names = {text for one in with_text for text in (one.external_id, one.marker) if text}
-    jobs = _WITH_SECRETS(*padded(names)) if names else []
+    jobs = _WITH_SECRETS.of_each(list(names))
     for delivery in deliveries:
         for job in (job for job in jobs if job.provider == delivery.provider):
             if job.external_id == delivery.external_id or job.submission_marker == delivery.marker:

@@ -18,11 +18,11 @@ from jobs import lifecycle, publishing, signals
 from jobs.configs.submission import Submission
 from jobs.datasets import staging as job_staging
 from jobs.models import Job, JobEvent, LogPiece, Organization
-from jobs.providers.base import DiscoveredTraining, Snapshot
+from jobs.providers.base import Snapshot
 from jobs.providers.progress import Progress
 from jobs.statuses import JobStatus
-from jobs.sync.adoption import adopt_discovered
 from tests.events import published_events
+from tests.jobs.sync.test_adoption import adopt
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
@@ -46,19 +46,6 @@ def changes(django_capture_on_commit_callbacks: Any) -> Iterator[list[Change]]:
 def create(alice: User, acme: Organization) -> Job:
     submission = Submission(provider="local", config={}, config_name="flux", hardware_profile="cpu")
     return lifecycle.create(submission, organization=acme, user=alice, source=Source.API, estimated_cost=None)
-
-
-def adopt(acme: Organization, snapshot: Snapshot) -> Job:
-    found = DiscoveredTraining(
-        snapshot=snapshot,
-        created_at=timezone.now() - AN_HOUR,
-        name="Flux",
-        config={},
-        dataloader_config=[],
-        marker=None,
-    )
-    [job] = adopt_discovered([found], provider="replicate", organization=acme, source=Source.POLL)
-    return job
 
 
 def history() -> list[tuple[str, str, str, str]]:
@@ -92,40 +79,6 @@ def test_a_job_that_cannot_be_put_on_record_is_not_made(
     with pytest.raises(RuntimeError):
         adopt(acme, Snapshot("x-1", RUNNING))
     assert not Job.objects.exists()
-
-
-def test_a_found_training_is_stored_as_its_provider_describes_it(acme: Organization) -> None:
-    began = timezone.now() - timedelta(minutes=30)
-    fields = {"error_message": "out of memory", "output_url": "https://example.org/x", "hardware": "h100"}
-    snapshot = Snapshot(
-        "x-1",
-        JobStatus.FAILED,
-        started_at=began,
-        error_message=fields["error_message"],
-        output_url=fields["output_url"],
-        hardware="h100",
-        cost_usd=Decimal("1.5"),
-        metadata={"version": "v1"},
-    )
-    job = adopt(acme, snapshot)
-    kept = Job.objects.get()
-    assert (kept.status, kept.error_message, kept.output_url, kept.hardware_profile) == ("failed", *fields.values())
-    assert (kept.cost_usd, kept.started_at, kept.metadata["version"]) == (Decimal("1.5"), began, "v1")
-    assert kept.metadata["discovered"] is True
-    assert job.pk == kept.pk
-
-
-def test_of_a_found_training_that_says_little_nothing_is_invented(acme: Organization) -> None:
-    adopt(acme, Snapshot("x-1", None))
-    kept = Job.objects.get()
-    assert (kept.status, kept.error_message, kept.output_url, kept.hardware_profile) == ("queued", "", "", "")
-    assert (kept.cost_usd, kept.cost_doubt, kept.started_at, kept.completed_at) == (Decimal(0), None, None, None)
-
-
-def test_a_found_training_of_unknown_cost_says_why(acme: Organization) -> None:
-    job = adopt(acme, Snapshot("x-1", JobStatus.COMPLETED, cost_doubt="there is no price for h100."))
-    job.refresh_from_db()
-    assert (job.known_cost, job.cost_doubt) == (None, "there is no price for h100.")
 
 
 def test_of_two_who_begin_a_submission_one_wins(make_job: MakeJob) -> None:

@@ -21,8 +21,6 @@ KEPT_FROM = 3
 #: For each connection. Each took 20 to 100 kB of the server.
 MOST_KEPT = 200
 BIGINTS = range(-(2**63), 2**63)
-
-
 #: To compile a plan has taken 0.7 s, which no statement of a page gets back: it reads few rows, however many there are.
 _WITHOUT_JIT = "SELECT set_config('jit', 'off', false) WHERE pg_backend_pid() = %s"
 

@@ -29,7 +29,7 @@ def in_a_loop(work: Callable[[RequestThreads], Awaitable[None]]) -> None:
 
 
 def threads_for_requests() -> set[threading.Thread]:
-    """Those of other tests' web servers too."""
+    """Return the threads of all requests in this process: other tests' web servers have some too."""
     return {thread for thread in threading.enumerate() if thread.name == "request"}
 
 
