@@ -171,7 +171,10 @@ def may_hold_secret(text: str) -> bool:
     for hint in _HINTS:
         if hint in lowered:
             return True
-    return ("@" in text and "://" in text) or any(secret in text for secret in _known_secrets.written)
+    for secret in _known_secrets.written:
+        if secret in text:
+            return True
+    return "@" in text and "://" in text
 
 
 def mask_secrets(value: Any, depth: int = 0) -> Any:

@@ -81,7 +81,7 @@ def insert_one(row: models.Model, reading: tuple[str, ...] = ()) -> None:
     It gets the fields `reading` too, as the database has them.
     """
     model, connection = type(row), _connection()
-    values = [value for column in _columns(connection.vendor, model) for value in _values([row], column, connection)]
+    values = _row_values(row, model, connection)
     returned = _returned(connection.vendor, model, reading)
     cursor = executed(connection, _insert_statement(connection.vendor, model) + returned.sql, values)
     for (field, column, converters), value in zip(
@@ -145,39 +145,52 @@ def update_rows(rows: Sequence[models.Model], names: Sequence[str], among: Mappi
             setting = ", ".join(f"{_column(model, name)} = new.{_column(model, name)}" for name in names)
             source = f"{_arrays(fields)} AS new ({', '.join([*(_column(model, name) for name in names), key])})"
             where = " AND ".join([f"{table}.{key} = new.{key}", *conditions])
-            values = [*map(_array, columns), *allowed]
+            values = [*map(array, columns), *allowed]
             cursor.execute(f"UPDATE {table} SET {setting} FROM {source} WHERE {where}", values)  # noqa: S608
         return int(cursor.rowcount)
 
 
 def _insert_with(rows: Sequence[Any], model: Model, ending: str) -> None:
     connection = _connection()
+    if len(rows) == 1:
+        executed(
+            connection,
+            _insert_statement(connection.vendor, model) + ending,
+            _row_values(rows[0], model, connection),
+        )
+        return
     columns = [_values(rows, column, connection) for column in _columns(connection.vendor, model)]
     if connection.vendor != "postgresql":
         with connection.cursor() as cursor:
             values = list(zip(*columns, strict=True))
             cursor.executemany(_insert_statement(connection.vendor, model) + ending, values)
-    elif len(rows) == 1:
-        executed(connection, _insert_statement(connection.vendor, model) + ending, [value for [value] in columns])
     else:
         # An array a column: the server reads a statement of thousands of values for longer than it inserts them.
-        executed(connection, _insert_of_arrays(model) + ending, [_array(column) for column in columns])
+        executed(connection, _insert_of_arrays(model) + ending, list(map(array, columns)))
 
 
-def _array(values: list[Any]) -> Any:
+def array(values: list[Any]) -> Any:
     """Return the values as PostgreSQL writes an array: psycopg examines each of them for longer."""
     kinds = set(map(type, values))
     if kinds <= UNQUOTED:
         texts = ["NULL" if value is None else str(value) for value in values]
     elif kinds <= {str, type(None)}:
-        texts = ["NULL" if value is None else f'"{value}"' for value in map(_escaped, values)]
+        texts = ["NULL" if value is None else _quoted_item(value) for value in values]
     else:
-        return values
+        from psycopg.types.json import Jsonb  # processes on SQLite load no psycopg
+
+        if not kinds <= {Jsonb, type(None)}:
+            return values
+        texts = ["NULL" if value is None else _quoted_item(value.dumps(value.obj)) for value in values]
     return f"{{{','.join(texts)}}}"
 
 
-def _escaped(text: str | None) -> str | None:
-    return text and text.replace("\\", r"\\").replace('"', r"\"")
+def _quoted_item(text: str) -> str:
+    if "\\" in text:
+        text = text.replace("\\", r"\\")
+    if '"' in text:
+        text = text.replace('"', r"\"")
+    return f'"{text}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +221,27 @@ def _values(rows: Sequence[Any], column: _StoredColumn, connection: BaseDatabase
     values = [getattr(row, column.attname) for row in rows]
     if column.plain.issuperset(map(type, values)):
         return values
-    field = column.field
-    if column.is_own and type(field) is models.DecimalField and set(map(type, values)) <= {Decimal, type(None)}:
-        return [_decimal(value, field, connection) for value in values]
-    if column.is_own and type(field) in REPEATED:
-        stored = {value: field.get_db_prep_save(value, connection) for value in set(values)}
+    if column.is_own and type(column.field) in REPEATED:
+        stored = {value: column.field.get_db_prep_save(value, connection) for value in set(values)}
         return [stored[value] for value in values]
-    return [field.get_db_prep_save(field.pre_save(row, add=True), connection) for row in rows]
+    return [_stored(row, value, column, connection) for row, value in zip(rows, values, strict=True)]
+
+
+def _row_values(row: Any, model: Model, connection: BaseDatabaseWrapper) -> list[Any]:
+    """Return what `_values` does, of one row."""
+    values = []
+    for column in _columns(connection.vendor, model):
+        value = getattr(row, column.attname)
+        values.append(value if type(value) in column.plain else _stored(row, value, column, connection))
+    return values
+
+
+def _stored(row: Any, value: Any, column: _StoredColumn, connection: BaseDatabaseWrapper) -> Any:
+    """Return what Django would store of the row's `value` in the column."""
+    field = column.field
+    if column.is_own and type(field) is models.DecimalField and (value is None or type(value) is Decimal):
+        return _decimal(value, field, connection)
+    return field.get_db_prep_save(value if column.is_own else field.pre_save(row, add=True), connection)
 
 
 def _decimal(value: Decimal | None, field: models.DecimalField[Any, Any], connection: BaseDatabaseWrapper) -> Any:

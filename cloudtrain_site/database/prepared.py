@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count, QuerySet, Value
+from django.db.models.query import FlatValuesListIterable
 
 from cloudtrain_site.database.fast_sql import executed
 
@@ -36,6 +37,8 @@ class _Assembled:
     converters: dict[int, Any]
     sql: str
     params: tuple[tuple[int | None, Any], ...]
+    #: Whether a row is one value, which is the database's own.
+    is_flat: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class Prepared(Generic[Row]):
         values = [_stored(argument, connection) for argument in arguments]
         params = tuple(own if number is None else values[number] for number, own in assembled.params)
         rows = executed(connection, assembled.sql, params).fetchall()
+        if assembled.is_flat:
+            return [row[0] for row in rows]
         return list(_objects_of(assembled, rows)) if rows else []
 
     def first(self, *arguments: Argument) -> Row | None:
@@ -100,7 +105,8 @@ class Prepared(Generic[Row]):
         if not set(numbers.values()) <= {number for number, _ in params}:
             raise ValueError(f"An argument is not among the parameters of {sql}")
         converters = compiler.get_converters([column for column, _, _ in compiler.select])
-        return _Assembled(queryset, compiler, converters, sql, params)
+        is_flat = queryset._iterable_class is FlatValuesListIterable and not converters
+        return _Assembled(queryset, compiler, converters, sql, params, is_flat)
 
 
 def padded(arguments: Collection[Row]) -> list[Row]:

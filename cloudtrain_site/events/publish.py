@@ -17,7 +17,7 @@ from django.utils import timezone
 from django_eventstream.models import Event as EventRow
 from django_eventstream.models import EventCounter
 
-from cloudtrain_site.database.fast_sql import executed, insert
+from cloudtrain_site.database.fast_sql import array, executed, insert
 from cloudtrain_site.database.unit_of_work import at_end_of_unit
 
 COUNTER = "cloudtrain"
@@ -92,8 +92,8 @@ def _append(texts: list[tuple[str, str]]) -> int | None:
     now, count = timezone.now(), len(texts)
     counted = [count, connection.ops.adapt_datetimefield_value(now), COUNTER]
     if connection.vendor == "postgresql":
-        channels, data = map(list, zip(*texts, strict=True))
-        stored = executed(connection, COUNT_AND_STORE, [*counted, count, now, channels, data])
+        columns = [array(list(column)) for column in zip(*texts, strict=True)]
+        stored = executed(connection, COUNT_AND_STORE, [*counted, count, now, *columns])
         return max((number for (number,) in stored.fetchall()), default=None)
     found = executed(connection, COUNT, counted).fetchall()
     if not found:

@@ -33,7 +33,7 @@ NESTED: Mapping[str, tuple[str, str]] = {
 def sections_of(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield each part of any trainer's config that holds settings of its own, with its place."""
     yield from ((key, value) for key, value in config.items() if isinstance(value, Mapping))
-    if process := _process_of(config):
+    if process := process_of(config):
         yield "config.process[0]", process
     if training := training_of(config):
         yield "config.process[0].train", training
@@ -41,12 +41,12 @@ def sections_of(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, A
 
 def training_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The settings of the training; empty without any."""
-    training = _process_of(config).get("train")
+    training = process_of(config).get("train")
     return training if isinstance(training, Mapping) else {}
 
 
 def datasets_of(config: Mapping[str, Any]) -> list[Any]:
-    datasets = _process_of(config).get("datasets")
+    datasets = process_of(config).get("datasets")
     return datasets if isinstance(datasets, list) else []
 
 
@@ -56,7 +56,7 @@ def has_several_processes(config: Mapping[str, Any]) -> bool:
 
 def nested_settings(config: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     """Return each setting with its place and value."""
-    process = _process_of(config)
+    process = process_of(config)
     if not process:
         return {}
     sections = {name: process.get(name) for name, _ in NESTED.values()}
@@ -67,7 +67,7 @@ def nested_settings(config: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     }
 
 
-def _process_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def process_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
     process = next(iter(_processes(config)), None)
     return process if isinstance(process, Mapping) else {}
 

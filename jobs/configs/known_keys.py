@@ -95,17 +95,20 @@ def _in_config(config: Mapping[str, Any], listed: OptionList) -> Iterator[Findin
         return
     suggested = 0
     for key, value in config.items():
-        place = f"/config/{_escaped(key)}"
         if value is None:
             continue
         if name := names[key]:
             if objection := _objection(listed.options.get(name, {}), name, value):
-                yield Finding(place, f"{_shown_key(key)}: {objection}")
+                yield Finding(_place_of(key), f"{_shown_key(key)}: {objection}")
             continue
         suggested += 1
         near = _nearest(plain_name(key), tuple(listed.options), NEAR) if suggested <= MAX_FINDINGS else ""
         question = f" Did you mean {near}?" if near else ""
-        yield Finding(place, f"{_shown_key(key)}: {listed.trainer} doesn't have this option.{question}", near)
+        yield Finding(_place_of(key), f"{_shown_key(key)}: {listed.trainer} doesn't have this option.{question}", near)
+
+
+def _place_of(key: str) -> str:
+    return f"/config/{_escaped(key)}"
 
 
 def _name_in(key: str, listed: OptionList) -> str:

@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jobs.configs.ai_toolkit import sections_of, training_of
+from jobs.configs.ai_toolkit import process_of
 from jobs.configs.option_names import KOHYA, full_name
 
 SIMPLETUNER, KOHYAS_SCRIPTS, AI_TOOLKIT = "simpletuner", "kohya", "ai-toolkit"
@@ -37,7 +37,7 @@ class OptionList:
 
 def trainer_of(config: Mapping[str, Any]) -> str:
     """Return the trainer whose names the config has."""
-    if training_of(config) or any(place.startswith("config.process") for place, _ in sections_of(config)):
+    if process_of(config):
         return AI_TOOLKIT
     names = {full_name(key) for key in config}
     return KOHYAS_SCRIPTS if names & (KOHYA - simpletuners().options.keys()) else SIMPLETUNER

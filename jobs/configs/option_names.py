@@ -116,6 +116,7 @@ def option_names() -> frozenset[str]:
     return frozenset(listed) | KOHYA
 
 
+@lru_cache(maxsize=4096)
 def plain_name(key: str) -> str:
     """`key` without the dashes and blanks in front, with underscores for hyphens; still as short as it was."""
     return key.strip().lstrip("-").strip().replace("-", "_")

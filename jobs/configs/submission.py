@@ -93,6 +93,8 @@ def problem_with(value: Any) -> str | None:
         return TOO_LARGE_A_NUMBER
     if len(text) > CONFIG_LIMIT_BYTES:
         return f"It is larger than {CONFIG_LIMIT_BYTES // 1_000_000} MB."
+    if "\\u" not in text:
+        return None  # JSON would write both of what follows so
     for text in _strings(value):
         if "\x00" in text:
             return "It contains a NUL character, which can't be stored."

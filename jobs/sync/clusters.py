@@ -49,7 +49,8 @@ def cluster_names() -> list[str]:
 
 def is_cluster(name: str) -> bool:
     """Whether the provider `name` trains on a cluster. False for one that there is no more."""
-    return find_kind(name) is not None and isinstance(get_provider(name), ReportsNodes)
+    # `isinstance` would look at each member of the protocol anew.
+    return find_kind(name) is not None and issubclass(type(get_provider(name)), ReportsNodes)
 
 
 def view_of(look: ClusterLook | None) -> ClusterView | None:

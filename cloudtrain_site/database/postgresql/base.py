@@ -118,7 +118,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             cursor = self.cursor()
             cursor.execute(sql, params)
             return cursor
-        self.ensure_connection()
+        if self.connection is None:
+            self.ensure_connection()
         self.validate_no_broken_transaction()
         with self.wrap_database_errors:
             return kept_statements.execute(self.connection, sql, params)
