@@ -113,7 +113,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return True
 
     def execute_kept(self, sql: str, params: Sequence[Any]) -> Any:
-        """Execute a statement whose text is the same each time. Returns a cursor, whose rows must be read at once."""
+        """Execute a statement whose text is the same each time. Returns what has the rows, as a cursor has them."""
         if self.queries_logged or self.execute_wrappers:
             cursor = self.cursor()
             cursor.execute(sql, params)
@@ -122,7 +122,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self.ensure_connection()
         self.validate_no_broken_transaction()
         with self.wrap_database_errors:
-            return kept_statements.execute(self.connection, sql, params)
+            return kept_statements.kept_statements_of(self.connection).execute(sql, params)
 
     def _replace_all(self, dead: Any) -> None:
         """Give back a dead connection and replace the idle ones: what has cut one has mostly cut all."""

@@ -9,11 +9,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, OperationalError, connections
 from django.db.utils import ConnectionHandler
 from django.test.utils import CaptureQueriesContext
 
 from cloudtrain_site.database.failures import BUSY, failure_of
+from cloudtrain_site.database.postgresql import kept_statements
+from cloudtrain_site.database.postgresql.kept_statements import KEPT_FROM
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db]
 
@@ -126,6 +128,48 @@ def test_within_a_transaction_it_is_an_error_that_passes(opened: ExitStack) -> N
     connection.set_autocommit(True)
     assert failure_of(refusal.value) is BUSY
     assert rows(connection, 1) == [(1, "one")]
+
+
+def test_a_rollback_drops_nothing_that_is_kept(opened: ExitStack) -> None:
+    connection = connected(opened)
+    connection.set_autocommit(False)
+    for _ in range(4):
+        rows(connection, 1)
+    connection.rollback()
+    connection.set_autocommit(True)
+    assert rows(connection, 1) == [(1, "one")]
+    assert kept(connection) == ["SELECT number, name FROM kept WHERE number = $1"]
+
+
+def test_of_more_statements_than_a_connection_keeps_each_is_answered(
+    opened: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_statements, "MOST_KEPT", 3)
+    connection = connected(opened)
+    for number in [*range(5), *range(5)] * KEPT_FROM:
+        assert connection.execute_kept(f"SELECT name, {number} FROM kept WHERE number = %s", [1]).fetchall() == [
+            ("one", number)
+        ]
+        assert len(kept(connection)) <= 3
+
+
+def test_a_refused_statement_leaves_what_is_kept_usable(opened: ExitStack) -> None:
+    connection = connected(opened)
+    for _ in range(4):
+        rows(connection, 1)
+    with pytest.raises(DatabaseError):
+        connection.execute_kept("SELECT 1 / %s", [0])
+    assert rows(connection, 1) == [(1, "one")]
+
+
+def test_a_connection_that_the_server_has_cut_raises_an_operational_error(opened: ExitStack) -> None:
+    connection, other = connected(opened), connected(opened)
+    for _ in range(4):
+        rows(connection, 1)
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [connection.connection.info.backend_pid])
+    with pytest.raises(OperationalError):
+        rows(connection, 1)
 
 
 def test_the_server_compiles_no_plan_of_a_connection(opened: ExitStack) -> None:
