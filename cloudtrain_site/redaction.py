@@ -152,12 +152,14 @@ def is_secret_name(name: str) -> bool:
 
 
 def _holds_secret(name: object, value: object) -> bool:
-    if not isinstance(name, str) or value is None or isinstance(value, bool) or _is_working_folder(name, value):
+    if not isinstance(name, str):
         return False
     secret, by_plural = _words_in(name)
+    if not secret or value is None or isinstance(value, bool) or _is_working_folder(name, value):
+        return False
     if isinstance(value, str):
-        return secret and value.lower() not in _HOLDS_NOTHING and not (by_plural and _NUMBER.fullmatch(value))
-    return secret and not (by_plural and isinstance(value, int | float))
+        return value.lower() not in _HOLDS_NOTHING and not (by_plural and _NUMBER.fullmatch(value))
+    return not (by_plural and isinstance(value, int | float))
 
 
 def _is_working_folder(name: str, value: object) -> bool:
@@ -181,6 +183,8 @@ def mask_secrets(value: Any, depth: int = 0) -> Any:
     """Return a copy of `value` without its secrets: mappings and sequences are walked, texts searched."""
     if isinstance(value, str):
         return mask_text(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
     if isinstance(value, Mapping):
         return _mask_mapping(value, depth) if depth < MAX_DEPTH else MASK
     if isinstance(value, list | tuple):

@@ -6,15 +6,16 @@ converts the values and makes the objects; only what a query of the same shape h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count, QuerySet, Value
-from django.db.models.query import FlatValuesListIterable
+from django.db.models.query import FlatValuesListIterable, ModelIterable, get_related_populators
 
 from cloudtrain_site.database.fast_sql import executed
 
@@ -32,13 +33,10 @@ _SIZES = (1, 5, 25, 100)
 class _Assembled:
     """A query with its SQL, and for each parameter the number of its argument, or None and the query's own value."""
 
-    queryset: QuerySet[Any, Any]
-    compiler: Any
-    converters: dict[int, Any]
     sql: str
     params: tuple[tuple[int | None, Any], ...]
-    #: Whether a row is one value, which is the database's own.
-    is_flat: bool
+    #: Makes what the query returns of rows as the database has them.
+    make: Callable[[list[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +76,7 @@ class Prepared(Generic[Row]):
         values = [_stored(argument, connection) for argument in arguments]
         params = tuple(own if number is None else values[number] for number, own in assembled.params)
         rows = executed(connection, assembled.sql, params).fetchall()
-        if assembled.is_flat:
-            return [row[0] for row in rows]
-        return list(_objects_of(assembled, rows)) if rows else []
+        return list(assembled.make(rows)) if rows else []
 
     def first(self, *arguments: Argument) -> Row | None:
         """Return the first row; None: there is none. `build` says how many are read at most."""
@@ -104,9 +100,7 @@ class Prepared(Generic[Row]):
         params = tuple((numbers.get(value), value) for value in values)
         if not set(numbers.values()) <= {number for number, _ in params}:
             raise ValueError(f"An argument is not among the parameters of {sql}")
-        converters = compiler.get_converters([column for column, _, _ in compiler.select])
-        is_flat = queryset._iterable_class is FlatValuesListIterable and not converters
-        return _Assembled(queryset, compiler, converters, sql, params, is_flat)
+        return _Assembled(sql, params, _maker(queryset, compiler))
 
 
 def padded(arguments: Collection[Row]) -> list[Row]:
@@ -139,13 +133,49 @@ def _stored(argument: Argument, connection: BaseDatabaseWrapper) -> Any:
     return connection.ops.adapt_datetimefield_value(argument) if type(argument) is datetime else argument
 
 
-def _objects_of(assembled: _Assembled, rows: list[Any]) -> Any:
+def _maker(queryset: Any, compiler: Any) -> Callable[[list[Any]], Iterable[Any]]:
+    """Return what makes the query's objects of its rows.
+
+    Single values and models are made here: Django would prepare what is the same for each query anew, at the cost of
+    another model.
+    """
+    make: Callable[[list[Any]], Iterable[Any]] = partial(_by_django, queryset, compiler)
+    if queryset._iterable_class is FlatValuesListIterable:
+        make = _first_values
+    elif queryset._iterable_class is ModelIterable and not (
+        queryset._prefetch_related_lookups or queryset._known_related_objects
+    ):
+        related = get_related_populators(compiler.klass_info, compiler.select, DEFAULT_DB_ALIAS)  # type: ignore[call-arg]  # the stubs are of Django 6
+        make = partial(_models, compiler, related)
+    converters = compiler.get_converters([column for column, _, _ in compiler.select])
+    if not converters:
+        return make
+    return lambda rows: make(list(map(tuple, compiler.apply_converters(rows, converters))))
+
+
+def _first_values(rows: list[Any]) -> Iterable[Any]:
+    return [row[0] for row in rows]
+
+
+def _models(compiler: Any, related: Sequence[Any], rows: list[Any]) -> Iterator[Any]:
+    """Yield the models, as Django's ModelIterable does."""
+    model, positions = compiler.klass_info["model"], compiler.klass_info["select_fields"]
+    own = slice(positions[0], positions[-1] + 1)
+    names = [column.target.attname for column, _, _ in compiler.select[own]]
+    for row in rows:
+        made = model.from_db(DEFAULT_DB_ALIAS, names, row[own])
+        for populator in related:
+            populator.populate(row, made)
+        for name, position in compiler.annotation_col_map.items():
+            setattr(made, name, row[position])
+        yield made
+
+
+def _by_django(original: Any, compiler: Any, rows: list[Any]) -> Any:
     """Return the query, whose rows are these."""
-    compiler, queryset = assembled.compiler, _copy(assembled.queryset)
-    if assembled.converters:
-        rows = list(map(tuple, compiler.apply_converters(rows, assembled.converters)))
-    answered = _Answered(compiler.select, compiler.klass_info, compiler.annotation_col_map, rows)
+    queryset = _copy(original)
     queryset._query = _copy(queryset.query)
+    answered = _Answered(compiler.select, compiler.klass_info, compiler.annotation_col_map, rows)
     queryset._query.get_compiler = lambda using: answered
     return queryset
 

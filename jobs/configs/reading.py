@@ -134,7 +134,9 @@ def contradictions(config: Mapping[str, Any]) -> list[str]:
             pairs_by_name.setdefault(full_name(key), []).append((key, value))
     for setting, pair in nested_settings(config).items():
         pairs_by_name.setdefault(ALIASES[setting][0], []).append(pair)
-    return [sentence for name, pairs in pairs_by_name.items() if len(pairs) > 1 and (sentence := _difference(name, pairs))]
+    return [
+        sentence for name, pairs in pairs_by_name.items() if len(pairs) > 1 and (sentence := _difference(name, pairs))
+    ]
 
 
 def _difference(name: str, pairs: Sequence[tuple[str, Any]]) -> str:

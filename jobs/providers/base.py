@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar, cast, runtime_checkable
 
 from cloudtrain_site.encryption import SecretScrubber
 from jobs.providers.figures import Basis, is_cost, is_duration, is_moment
@@ -214,6 +214,14 @@ class Provider(Protocol):
 
     def hardware(self) -> Sequence[str]:
         """Return the hardware profiles that a job may ask for; the first is the default."""
+
+
+Ability = TypeVar("Ability")
+
+
+def does(provider: Provider, protocol: Callable[..., Ability]) -> TypeGuard[Ability]:
+    """Whether the provider's class has the methods of a protocol below; `isinstance` looks at each of them anew."""
+    return issubclass(type(provider), cast("type", protocol))
 
 
 #: A provider's answers about trainings, by job id.

@@ -12,7 +12,7 @@ from jobs.configs.option_lists import OptionListError
 from jobs.configs.reading import ConfigReading, contradictions
 from jobs.configs.secrets import objection_to_masks
 from jobs.providers import get_provider
-from jobs.providers.base import Inspects, NeedsAccess
+from jobs.providers.base import Inspects, NeedsAccess, does
 from jobs.providers.datasets import LimitsDatasets
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
@@ -28,7 +28,7 @@ def objections_to(provider: str, config: Mapping[str, Any], dataloader: Sequence
     if objection := objection_to_masks(config=config, dataloader_config=dataloader):
         return [objection]
     implementation = get_provider(provider)
-    objection = implementation.objection(config, dataloader) if isinstance(implementation, Inspects) else ""
+    objection = implementation.objection(config, dataloader) if does(implementation, Inspects) else ""
     return [objection] if objection else []
 
 
@@ -42,9 +42,10 @@ def remarks_on(provider: str, config: Mapping[str, Any], reading: ConfigReading,
     """Return sentences that the submitter of this config should read. Superusers read what the server lacks."""
     remarks = [f"Time and cost can't be estimated: {reading.doubt}"] if reading.doubt else []
     implementation = get_provider(provider)
-    if isinstance(implementation, NeedsAccess) and (lack := implementation.missing_access()):
+    lack = implementation.missing_access() if does(implementation, NeedsAccess) else ""
+    if lack:
         remarks.append(lack if to_superuser else NO_ACCESS.format(implementation.label))
-    return [*remarks, *(implementation.remarks(config) if isinstance(implementation, Inspects) else ())]
+    return [*remarks, *(implementation.remarks(config) if does(implementation, Inspects) else ())]
 
 
 def findings_on(provider: str, config: Mapping[str, Any], dataloader: Sequence[Any]) -> list[Finding]:

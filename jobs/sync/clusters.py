@@ -20,7 +20,7 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.redaction import mask_text
 from jobs.models import ClusterLook
 from jobs.providers import find_kind, get_provider, names
-from jobs.providers.base import ProviderError
+from jobs.providers.base import ProviderError, does
 from jobs.providers.clusters.view import ClusterView, ReportsNodes, storable, view_data, view_from
 from jobs.publishing import publish_waiting_for
 from jobs.sync.asking import GRACE_SECONDS, ask, no_answer, start_asking
@@ -49,8 +49,7 @@ def cluster_names() -> list[str]:
 
 def is_cluster(name: str) -> bool:
     """Whether the provider `name` trains on a cluster. False for one that there is no more."""
-    # `isinstance` would look at each member of the protocol anew.
-    return find_kind(name) is not None and issubclass(type(get_provider(name)), ReportsNodes)
+    return find_kind(name) is not None and does(get_provider(name), ReportsNodes)
 
 
 def view_of(look: ClusterLook | None) -> ClusterView | None:
