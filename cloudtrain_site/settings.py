@@ -78,7 +78,7 @@ MIDDLEWARE = [
     "cloudtrain_site.correlation.CorrelationMiddleware",
     "cloudtrain_site.serving.no_store.no_store",
     "django.middleware.security.SecurityMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "cloudtrain_site.serving.content_policy.ContentPolicyMiddleware",
     "cloudtrain_site.serving.static_files.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

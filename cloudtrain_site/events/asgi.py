@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-from csp.middleware import CSPMiddleware
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
@@ -34,6 +33,7 @@ from cloudtrain_site.events.relay import DatabaseThread
 from cloudtrain_site.events.stream import begin_stream, last_id_of
 from cloudtrain_site.serving import echo, page_owner
 from cloudtrain_site.serving.asgi_types import App, Receive, Scope, Send
+from cloudtrain_site.serving.content_policy import ContentPolicyMiddleware
 from cloudtrain_site.serving.no_store import no_store
 from cloudtrain_site.tracing.spans import note
 
@@ -68,7 +68,7 @@ class StreamEndpoint:
         self._task: asyncio.Task[None] | None = None
         # What the settings put around each view, as far as it needs no session and no database.
         correlated = CorrelationMiddleware(
-            no_store(SecurityMiddleware(CSPMiddleware(XFrameOptionsMiddleware(_begin))))  # type: ignore[arg-type]
+            no_store(SecurityMiddleware(ContentPolicyMiddleware(XFrameOptionsMiddleware(_begin))))  # type: ignore[arg-type]
         )
         # The other one, in front of the views, tells of errors in them.
         got_request_exception.disconnect(correlated.process_got_request_exception)
