@@ -19,7 +19,7 @@ from approvals.reviewers import request_warnings
 from approvals.rules.evaluation import Hold, joined_reasons
 from approvals.rules.facts import holds_now
 from approvals.statuses import RequestStatus
-from cloudtrain_site.database.fast_sql import insert_one
+from cloudtrain_site.database.fast_sql import insert_one, unsaved
 from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change
 from jobs.models import Job
@@ -147,7 +147,8 @@ def _earlier_approval(job: Job, user: User) -> ApprovalRequest | None:
 
 
 def _build_request(job: Job, terms: dict[str, Any], now: datetime, **fields: Any) -> ApprovalRequest:
-    return ApprovalRequest(
+    return unsaved(
+        ApprovalRequest,
         job=job,
         organization_id=job.organization_id,
         requested_by_id=job.submitted_by_id,

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from approvals.models import ApprovalRequest, ApprovalRule, Requirement
 from approvals.rules.evaluation import Hold
-from cloudtrain_site.database.fast_sql import insert
+from cloudtrain_site.database.fast_sql import insert, unsaved
 
 #: What a rule asks of the reviewers. An approval under other terms doesn't count for the rule.
 TERMS = ("reviewer_role", "reviewer_group_id", "approvals_needed", "self_approval", "max_cost_usd")
@@ -18,7 +18,8 @@ COPIED = ("rule_id", "rule_name", "reason", *TERMS, "expires_after_hours")
 def requirements_of(holds: Sequence[Hold]) -> list[Requirement]:
     """Return what the rules require now, in the order of `holds`, not saved and of no request yet."""
     return [
-        Requirement(
+        unsaved(
+            Requirement,
             position=position,
             rule=hold.rule,
             rule_name=hold.rule.name,

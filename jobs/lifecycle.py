@@ -16,7 +16,7 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from cloudtrain_site.correlation_ids import get_correlation_id
-from cloudtrain_site.database.fast_sql import insert_one
+from cloudtrain_site.database.fast_sql import insert_one, unsaved
 from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Change, Source, change_state
@@ -71,7 +71,8 @@ def create(
     ends with an error. The job has its config and estimate as the database has them: it may write a number another way
     than the client did.
     """
-    job = Job(
+    job = unsaved(
+        Job,
         organization=organization,
         submitted_by=user,
         correlation_id=get_correlation_id(),

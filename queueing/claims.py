@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from cloudtrain_site.database.connections import repeat_when_lost
 from cloudtrain_site.database.failures import is_lost_connection
-from cloudtrain_site.database.fast_sql import insert_one
+from cloudtrain_site.database.fast_sql import insert_one, unsaved
 from cloudtrain_site.database.prepared import Prepared
 from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change, Source, change_state, move_all
@@ -74,7 +74,8 @@ def enqueue(job: Job, *, role: Role | None, held: bool, actor: Actor, source: st
     """Create a new job's entry; `held` blocks it until `release`."""
     status = EntryStatus.BLOCKED if held else EntryStatus.PENDING
     priority, now = PRIORITIES[role] if role else 0, timezone.now()
-    entry = QueueEntry(
+    entry = unsaved(
+        QueueEntry,
         job=job,
         organization_id=job.organization_id,
         user_id=job.submitted_by_id,

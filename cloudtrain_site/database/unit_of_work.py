@@ -25,7 +25,9 @@ class _Deferred:
         self.store = store
         self.early = early
         # When a savepoint is rolled back, Django drops its commit hooks, and with them this mark.
-        transaction.on_commit(self.mark)
+        self.is_marked = bool(connection.savepoint_ids)
+        if self.is_marked:
+            transaction.on_commit(self.mark)
 
     def mark(self) -> None:
         """Do nothing. `_standing` searches for it among Django's commit hooks, which lose it with a savepoint."""
@@ -36,7 +38,7 @@ def _standing(deferred: list[_Deferred], *, early: bool) -> dict[Store, list[Any
     marks = {hook[1] for hook in connection.run_on_commit}
     by_store: dict[Store, list[Any]] = {} if early else {_insert: []}
     for entry in deferred:
-        if entry.early == early and entry.mark in marks:
+        if entry.early == early and (not entry.is_marked or entry.mark in marks):
             by_store.setdefault(entry.store, []).append(entry.item)
     return by_store
 

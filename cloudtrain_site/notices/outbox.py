@@ -14,7 +14,7 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from cloudtrain_site.correlation_ids import get_correlation_id
-from cloudtrain_site.database.fast_sql import OnConflict, upsert
+from cloudtrain_site.database.fast_sql import OnConflict, unsaved, upsert
 from cloudtrain_site.database.prepared import Prepared
 from cloudtrain_site.database.unit_of_work import at_end_of_unit
 from cloudtrain_site.models import Loop
@@ -60,7 +60,8 @@ def store(
     to webhooks as it is. With `due_at` the notice waits until then.
     """
     now = timezone.now()
-    notice = Notice(
+    notice = unsaved(
+        Notice,
         kind=kind,
         key=key,
         subject=_one_line(subject),

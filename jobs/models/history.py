@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db import models
 
+from cloudtrain_site.database.fast_sql import unsaved
 from cloudtrain_site.database.unit_of_work import insert_at_commit
 from cloudtrain_site.states import Change, Source
 
@@ -43,7 +44,8 @@ class JobEvent(models.Model):
 def record_in_history(job: Job, change: Change) -> None:
     """Write `change`, of whatever subject, into the history of `job`."""
     insert_at_commit(
-        JobEvent(
+        unsaved(
+            JobEvent,
             job_id=job.pk,
             subject=change.subject,
             old=change.old,

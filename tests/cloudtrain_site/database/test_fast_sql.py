@@ -7,10 +7,13 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import DataError, IntegrityError, connection, transaction
+from django.core.exceptions import FieldDoesNotExist
+from django.db import DataError, IntegrityError, connection, models, transaction
 from django.utils import timezone
 
-from cloudtrain_site.database.fast_sql import insert, insert_one, update_if, update_rows
+from approvals.models import ApprovalRequest, Requirement
+from cloudtrain_site.database.fast_sql import insert, insert_one, unsaved, update_if, update_rows
+from cloudtrain_site.notices.models import Notice
 from jobs.models import Job, JobEvent
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry
@@ -26,6 +29,30 @@ def line(job: Job, number: int = 0) -> JobEvent:
         job_id=job.pk, subject="job", new="pending", actor="alice", source="api", reason=f"%s {number}",
         correlation_id="c", at=timezone.now(),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("model", [Job, JobEvent, QueueEntry, ApprovalRequest, Requirement, Notice])
+def test_an_unsaved_object_is_as_its_class_would_make_it(model: type[models.Model]) -> None:
+    made, expected = vars(unsaved(model)), vars(model())
+    assert made.keys() == expected.keys()
+    made_anew = {field.attname for field in model._meta.fields if field.has_default() and callable(field.default)}
+    assert {name: value for name, value in made.items() if name not in {"_state", *made_anew}} == {
+        name: value for name, value in expected.items() if name not in {"_state", *made_anew}
+    }
+    assert {name: type(made[name]) for name in made_anew} == {name: type(expected[name]) for name in made_anew}
+
+
+def test_an_unsaved_object_has_defaults_and_relations_of_its_own(make_job: MakeJob) -> None:
+    job = make_job()
+    first, second = unsaved(QueueEntry, job=job, provider="local"), unsaved(QueueEntry)
+    assert (first.job, first.job_id, first.provider, first._state.adding) == (job, job.pk, "local", True)
+    assert unsaved(Job).metadata is not unsaved(Job).metadata
+    assert second.job_id is None
+
+
+def test_an_unsaved_object_has_no_field_that_its_class_lacks() -> None:
+    with pytest.raises(FieldDoesNotExist):
+        unsaved(JobEvent, job_ld="a-job")
 
 
 def test_a_row_is_written_while_it_is_as_it_was_read(make_job: MakeJob) -> None:
