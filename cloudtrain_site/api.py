@@ -104,7 +104,7 @@ class StrictSerializer(serializers.Serializer[Any]):
         """Raises ValidationError for too many items. DRF counts them after it has checked, and answered, each."""
         for name, field in self.fields.items():
             value, most = data.get(name), getattr(field, "max_length", None) or MAX_ITEMS
-            if _checks_items(field) and isinstance(value, list | dict) and len(value) > most:
+            if isinstance(value, list | dict) and len(value) > most and _checks_items(field):
                 sentence = serializers.ListField.default_error_messages["max_length"]
                 raise serializers.ValidationError({name: [sentence.format(max_length=most)]})
 

@@ -48,6 +48,7 @@ VARIABLES: Mapping[str, tuple[str, Kind]] = {
     POLLING_INTERVAL: (INTERVAL_VARIABLE, _INTERVAL),
     **{key: (name, limits.SCHEMA[key.partition(".")[2]]) for key, name in limits.VARIABLES.items()},
 }
+_OWN_VARIABLES = tuple(name for name, _ in VARIABLES.values())
 
 # A file that has just been written may be written again within the resolution of its time: not yet to be cached.
 _SETTLED_NS = 100_000_000
@@ -255,8 +256,7 @@ def _is_settled(identity: tuple[int, ...]) -> bool:
 
 
 def _environment(variables: Iterable[str]) -> tuple[str | None, ...]:
-    own = (name for name, _ in VARIABLES.values())
-    return tuple(os.environ.get(name) for name in (*own, *variables))
+    return tuple(map(os.environ.get, (*_OWN_VARIABLES, *variables)))
 
 
 def _config_of(source: YamlSource | None) -> EnterpriseConfig:

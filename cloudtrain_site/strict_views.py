@@ -25,6 +25,8 @@ class StrictView(APIView):
 
     def read_query(self, request: Request, serializer: type[StrictSerializer]) -> dict[str, Any]:
         """Return the checked values. Raises ValidationError."""
+        if serializer is StrictSerializer and not request.query_params:
+            return {}  # it takes none, and there is none
         return checked(serializer, request.query_params)
 
 

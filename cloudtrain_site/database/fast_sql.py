@@ -45,6 +45,8 @@ PLAIN_OF_POSTGRESQL: Mapping[type, tuple[type, ...]] = {
 KEEPING = (models.Field.pre_save, models.DateField.pre_save, models.DateTimeField.pre_save)
 #: The texts of these types need no quotes in an array.
 UNQUOTED = {int, float, bool, Decimal, date, datetime, type(None)}
+#: So few rows are inserted as single values: a change of one thing is a row or a few of each kind.
+ROWS_OF_VALUES = range(1, 5)
 #: Of these the rows of one statement have few values, which are converted once each.
 REPEATED = (models.DateField, models.DateTimeField)
 
@@ -167,12 +169,9 @@ def update_rows(rows: Sequence[models.Model], names: Sequence[str], among: Mappi
 
 def _insert_with(rows: Sequence[Any], model: Model, ending: str) -> None:
     connection = _connection()
-    if len(rows) == 1:
-        executed(
-            connection,
-            _insert_statement(connection.vendor, model) + ending,
-            _row_values(rows[0], model, connection),
-        )
+    if len(rows) in ROWS_OF_VALUES:
+        values = [value for row in rows for value in _row_values(row, model, connection)]
+        executed(connection, _insert_statement(connection.vendor, model, len(rows)) + ending, values)
         return
     columns = [_values(rows, column, connection) for column in _columns(connection.vendor, model)]
     if connection.vendor != "postgresql":
@@ -305,8 +304,9 @@ def _update_statement(vendor: str, model: Model, written: tuple[str, ...], read:
 
 
 @lru_cache(maxsize=64)
-def _insert_statement(vendor: str, model: Model) -> str:
-    return f"{_insert_into(model)} VALUES ({', '.join(['%s'] * len(_fields(model)))})"
+def _insert_statement(vendor: str, model: Model, rows: int = 1) -> str:
+    values = f"({', '.join(['%s'] * len(_fields(model)))})"
+    return f"{_insert_into(model)} VALUES {', '.join([values] * rows)}"
 
 
 @dataclass(frozen=True, slots=True)
