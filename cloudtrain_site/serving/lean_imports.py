@@ -14,23 +14,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-NOT_NEEDED = (
+LOGGING = "structlog"
+NOT_NEEDED = {
     # Its formatter of tracebacks for terminals; ours are plain text.
-    ("structlog", ("rich",)),
+    LOGGING: ("rich",),
     # Fields for PostgreSQL's own types, highlighted pages with texts in Markdown, a client for tests: we have neither.
-    ("rest_framework.compat", ("psycopg", "psycopg2", "pygments", "markdown", "requests")),
+    "rest_framework.compat": ("psycopg", "psycopg2", "pygments", "markdown", "requests"),
     # What our library for the schema loads for tests.
-    ("django.test.utils", ("jinja2",)),
-)
+    "django.test.utils": ("jinja2",),
+}
 #: For its command line.
 NOT_NEEDED_BY_HTTPX = ("click", "pygments", "rich")
 
 
 def load_lean_libraries() -> None:
     """Import those libraries; to be called where a process begins, once Django can find its settings."""
-    for library, optional in NOT_NEEDED:
-        with _missing(optional):
-            importlib.import_module(library)
+    for library in NOT_NEEDED:
+        _load_lean(library)
+
+
+def load_lean_logging() -> None:
+    """Import the first of them; to be called before all our modules that log."""
+    _load_lean(LOGGING)
+
+
+def _load_lean(library: str) -> None:
+    with _missing(NOT_NEEDED[library]):
+        importlib.import_module(library)
 
 
 def load_lean_httpx() -> None:
