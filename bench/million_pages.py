@@ -13,7 +13,7 @@ from typing import Any
 
 #: Of one, the largest, organization; of two; and of all.
 ONE, TWO, ALL = "one", "two", "root"
-SORTS = ("newest", "oldest", "name", "status", "cost", "duration")
+SORTS = ("newest", "oldest", "name", "status", "cost", "duration", "loss")
 #: As they stand in an address.
 SEARCHES = ("portraits", "sdxl-logo-77", "9999", "nothing-is-called-this", "external-40", "user-7", "x", "ab", "%2312")
 #: More than one filter at once.

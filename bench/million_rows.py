@@ -162,6 +162,9 @@ _COLUMNS = {
     "cost_doubt": "CASE WHEN n %% 211 = 0 THEN 'The provider named no price.' END",
     "note": "CASE WHEN n %% 40 = 0 THEN 'Looks good; keep the checkpoint.' END",
     "last_synced_at": "CASE WHEN status = 'running' THEN created_at END",
+    # Nobody reads their curves; no log of a cluster told a loss.
+    "last_loss": "CASE WHEN status IN ('completed', 'failed') AND provider <> 'slurm' AND n %% 2 = 0 "
+    "THEN n %% 9967 * 7919 %% 9973 / 9973.0 END",
 }  # fmt: skip
 _INSERT_JOBS = (
     f"INSERT INTO jobs_job ({', '.join(_COLUMNS)}) SELECT {', '.join(_COLUMNS.values())} FROM made ORDER BY n"

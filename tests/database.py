@@ -127,6 +127,7 @@ def _digest() -> str:
     digest = hashlib.sha256(django.__version__.encode())
     packages = [Path(package.__path__[0]) for package in (audit, database)]
     files = [path for folder in (*folders, *packages) for path in sorted(folder.glob("*.py"))]
-    for path in (*files, *sorted(BASE_DIR.glob("jobs/costs/*_marks.py")), BASE_DIR / "jobs/finding/name_index.py"):
+    files += sorted(BASE_DIR.glob("jobs/costs/*_marks.py"))
+    for path in (*files, BASE_DIR / "jobs/curves/last_losses.py", BASE_DIR / "jobs/finding/name_index.py"):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()

@@ -47,10 +47,10 @@ LARGE = {
     *("jobs_jobtag", "approvals_approvalrequest", "approvals_requirement", "approvals_decision", "queueing_queueentry"),
     *("cloudtrain_site_auditrecord", "notices_notice", "notices_delivery"),
 }
-#: Partial indexes, which have the few rows that are still active.
+#: Partial indexes, which have the few rows that are still active, or that a person corrected.
 SMALL_INDEXES = {
     *("account_holding", "entry_holds_slot", "entry_lane", "job_list_going", "job_open", "job_open_by_submitter"),
-    *("request_deadline", "job_unended", "job_unassigned"),
+    *("request_deadline", "job_unended", "job_unassigned", "ledger_corrections"),
 }
 #: What has a large part of all jobs with one value.
 COARSE = re.compile(

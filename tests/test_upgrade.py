@@ -20,7 +20,7 @@ from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Source
 from jobs import lifecycle
 from jobs.configs.submission import Submission
-from jobs.models import Job, Membership
+from jobs.models import Job, KeptCurves, Membership
 from jobs.providers.base import Snapshot
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry
@@ -70,6 +70,23 @@ def test_names_beyond_ascii_get_the_key_that_they_are_searched_by(
     with connection.schema_editor(atomic=False) as editor:
         fold.fold(apps, editor)
     assert keys() == written
+
+
+def test_old_curves_give_their_jobs_the_last_loss_unless_there_is_a_newer_one(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill: Any = importlib.import_module("jobs.migrations.0068_fill_last_loss")
+    monkeypatch.setattr(fill, "BATCH", 2)
+    jobs = [make_job() for _ in range(7)]
+    for number, job in enumerate(jobs[:6]):
+        KeptCurves.objects.create(job=job, requested_at=NOW, last_loss=None if number == 2 else number / 4)
+    Job.objects.update(last_loss=None)
+    Job.objects.filter(pk=jobs[1].pk).update(last_loss=9)
+    with CaptureQueriesContext(connection) as queries, connection.schema_editor(atomic=False) as editor:
+        fill.fill(None, editor)
+    losses = dict(Job.objects.values_list("pk", "last_loss"))
+    assert [losses[job.pk] for job in jobs] == [0, 9, None, 0.75, 1, 1.25, None]
+    assert len([query for query in queries.captured_queries if "UPDATE" in query["sql"]]) == 3
 
 
 @pytest.mark.slow

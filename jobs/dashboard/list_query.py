@@ -42,7 +42,7 @@ SHOWN = (
         "config_name",
         "status",
     ),
-    *("stage", "progress", "step", "total_steps", "cost_usd", "cost_doubt"),
+    *("stage", "progress", "step", "total_steps", "last_loss", "cost_usd", "cost_doubt"),
     *("estimated_cost_usd", "estimated_cost_low_usd", "provider_waiting_reason", "error_line"),
     *("created_at", "started_at", "completed_at", "duration_ms", "cancel_requested_at", "cancel_requested_by"),
 )

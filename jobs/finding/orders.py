@@ -44,8 +44,6 @@ class Order:
     columns: tuple[str, ...] = ()
     #: What each part is ordered by.
     parts: tuple[tuple[str, ...], ...]
-    #: Of which parts the index has the jobs of all organizations; empty: of none.
-    is_of_all: tuple[bool, ...] = ()
     #: Whether the highest place comes first.
     descends = True
 
@@ -154,9 +152,9 @@ class ByDuration(Order):
 class ByLoss(Order):
     """The lowest last loss first, then the jobs without one, the newest first."""
 
-    columns = ("kept_curves__last_loss",)
-    parts = (("kept_curves__last_loss", "-id"), ("-id",))
-    is_of_all = (True, False)
+    columns = ("last_loss",)
+    # Of those without one, too: PostgreSQL would not see that the index has them by their ids.
+    parts = (("last_loss", "-id"), ("last_loss", "-id"))
 
     def place(self, pk: str, *values: Any) -> tuple[float, str]:
         """The loss turned round, since the highest place comes first."""
@@ -164,7 +162,7 @@ class ByLoss(Order):
         return -inf if loss is None else -loss, pk
 
     def after(self, jobs: JobQuerySet, cursor: str) -> Sequence[Q]:
-        with_loss, without = Q(kept_curves__last_loss__isnull=False), Q(kept_curves__last_loss=None)
+        with_loss, without = Q(last_loss__isnull=False), Q(last_loss=None)
         if not cursor:
             return with_loss, without
         values = self.values_at(jobs, cursor)
@@ -174,12 +172,12 @@ class ByLoss(Order):
         if loss is None:
             return NOTHING, without & Q(pk__lt=cursor)
         # The bound by itself too, from which on the index is read.
-        beyond = Q(kept_curves__last_loss__gt=loss) | Q(pk__lt=cursor)
-        return Q(kept_curves__last_loss__gte=loss) & beyond, without
+        beyond = Q(last_loss__gt=loss) | Q(pk__lt=cursor)
+        return Q(last_loss__gte=loss) & beyond, without
 
     def before(self, row: tuple[Any, ...]) -> Sequence[Q]:
         pk, loss = row
-        return (Q(), Q(pk__gt=pk)) if loss is None else (Q(kept_curves__last_loss__lte=loss), NOTHING)
+        return (Q(), Q(pk__gt=pk)) if loss is None else (Q(last_loss__lte=loss), NOTHING)
 
 
 NOTHING = Q(pk__in=[])
@@ -220,14 +218,11 @@ def first_ids_of_each(
     count: int,
     span: Span = EVER,
     people: Sequence[int] = (),
-    *,
-    are_all: bool = False,
 ) -> list[str]:
     """Return the same of the `jobs` of these organizations (None: of none) within `span`.
 
     Where most are, they are read first: in the largest organization or, of jobs of `people`, in theirs. The others are
-    then read only as far as their jobs come before the last that was found. `are_all`: nothing else was filtered by, so
-    an index of all organizations' jobs soon has enough of these.
+    then read only as far as their jobs come before the last that was found.
     """
     order = ORDERS[sort]()
     within = span.of("pk")
@@ -243,11 +238,6 @@ def first_ids_of_each(
         else:
             made = made.filter(within)
         part = made.order_by(*columns).values_list("pk", *order.columns)
-        if are_all and any(order.is_of_all[number : number + 1]):
-            # SQLite would take the index of the organizations, and sort all of their jobs.
-            of_any = part.alias(of=Coalesce("organization", Value(0)))
-            found += of_any.filter(of__in=[pk or 0 for pk in organizations])[:count]
-            continue
         found += part.filter(organization=None)[:count] if None in organizations else []
         for group in groups:
             found = _sorted(found, order)[:count]

@@ -9,6 +9,7 @@ from typing import Any
 from jobs.finding.orders import (
     COST,
     DURATION,
+    LOSS,
     NEWEST,
     OLDEST,
     first_ids,
@@ -24,8 +25,8 @@ from jobs.permissions import AnyUser, Team, is_superuser
 #: If no more jobs than this match by their own columns, they are read and sorted here: to walk an order until a page of
 #: them is full could read the whole list.
 FEW = 500
-#: The same of those that have not ended, of which indexes of their own have few: by cost and duration all others come
-#: first, and would be read.
+#: The same of those that have not ended, of which indexes of their own have few: by cost, duration and loss all
+#: others come first, and would be read.
 MOST_OPEN = 10_000
 #: For more organizations one walk through the jobs of all is quicker than one through each one's.
 MOST_LISTS = 300
@@ -95,15 +96,14 @@ class Found:
 
     def _first_ids(self, sort: str, cursor: str, count: int) -> list[str]:
         """Few that match are found by what they match, and sorted; for many the order is walked."""
-        few = self._open() if self.are_open and sort in (COST, DURATION) else self._few()
+        few = self._open() if self.are_open and sort in (COST, DURATION, LOSS) else self._few()
         if few is not None:
             return first_ids(few, sort, cursor, count, are_few=True)
         if len(self.organizations) > MOST_LISTS or (self.sees_all and sort in (NEWEST, OLDEST)):
             return first_ids(self.seen, sort, cursor, count)
         jobs = self.jobs.filter(*(criterion.walked for criterion in self.criteria))
         people = self.people or [pk for criterion in self.criteria for pk in criterion.people]
-        are_all = not self.is_narrowed and not self.criteria
-        return first_ids_of_each(jobs, self.organizations, sort, cursor, count, self.span, people, are_all=are_all)
+        return first_ids_of_each(jobs, self.organizations, sort, cursor, count, self.span, people)
 
     def _open(self) -> JobQuerySet | None:
         """Return all of those that have not ended; None: they may be many."""

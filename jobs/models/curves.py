@@ -22,10 +22,6 @@ class KeptCurves(models.Model):
 
     class Meta:
         verbose_name_plural = "kept curves"
-        # For the list of jobs by their last loss.
-        indexes = [
-            models.Index(fields=["last_loss"], condition=models.Q(last_loss__isnull=False), name="curves_by_loss")
-        ]
 
     def __str__(self) -> str:
         return f"curves of {self.job_id}"

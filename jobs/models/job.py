@@ -139,6 +139,8 @@ class Job(Lineage, Stateful):
     #: What a completed run tells of the time of a step, see costs/pace.py; null for one that tells nothing.
     training_kind = models.CharField(max_length=250, null=True, editable=False)
     seconds_per_step = models.FloatField(null=True, editable=False)
+    #: That of its kept curves, see curves/last_losses.py.
+    last_loss = models.FloatField(null=True, editable=False)
     #: What it has cost, or the known part of that when `cost_doubt` says, as a sentence, why it is not known.
     cost_usd = models.DecimalField(max_digits=12, decimal_places=4, default=Decimal(0))
     cost_doubt = models.CharField(max_length=200, null=True, editable=False)
@@ -183,6 +185,7 @@ class Job(Lineage, Stateful):
                 name="job_list_duration",
                 condition=Q(duration_ms__isnull=False),
             ),
+            models.Index(fields=["organization", "last_loss", "-id", "status", *LISTED], name="job_list_loss"),
             models.Index(
                 fields=["organization", "started_at", "-id"],
                 name="job_list_going",

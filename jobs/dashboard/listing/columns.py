@@ -11,7 +11,7 @@ from django.db.models.functions import Cast, Length
 
 from jobs.configs.option_names import full_name
 from jobs.dashboard.rows import Row
-from jobs.models import Job, KeptCurves
+from jobs.models import Job
 from jobs.runs.changes import value_text
 
 #: More have no room beside each other.
@@ -56,9 +56,8 @@ def columns_of(names: str, sort: str = "") -> tuple[str, ...]:
 
 
 def with_cells(rows: Sequence[Row], jobs: Sequence[Job], columns: Sequence[str]) -> list[Row]:
-    """Return the rows with a text for each of the columns. Two queries at most, and none for the default."""
+    """Return the rows with a text for each of the columns. One query at most, and none for the default."""
     configs = _configs(jobs) if any(COLUMNS[name].options for name in columns) else {}
-    losses = _losses(jobs) if "loss" in columns else {}
     found = []
     for row, job in zip(rows, jobs, strict=True):
         of_row: dict[str, str] = {
@@ -67,7 +66,7 @@ def with_cells(rows: Sequence[Row], jobs: Sequence[Job], columns: Sequence[str])
             "organization": row.organization or (job.organization.name if job.organization else ""),
             "tags": ", ".join(row.tags),
             "note": job.note or "",
-            "loss": losses.get(job.pk, ""),
+            "loss": "" if job.last_loss is None else f"{job.last_loss:.4g}",
         }
         config = configs.get(job.pk, {})
         found.append(
@@ -88,11 +87,6 @@ def _configs(jobs: Sequence[Job]) -> dict[str, dict[str, Any]]:
         for job_id, config in short.values_list("pk", "config")
         if isinstance(config, dict)
     }
-
-
-def _losses(jobs: Sequence[Job]) -> dict[str, str]:
-    kept = KeptCurves.objects.filter(pk__in=[job.pk for job in jobs], last_loss__isnull=False)
-    return {job_id: f"{loss:.4g}" for job_id, loss in kept.values_list("pk", "last_loss")}
 
 
 def _value(config: Mapping[str, Any], options: Iterable[str]) -> str:

@@ -189,7 +189,7 @@ def test_many_ids_that_a_search_found_are_no_more_values_than_sqlite_takes(make_
     assert orders.first_ids_of_each(found, organizations, "newest", "", 50) == [job.pk]
 
 
-@pytest.mark.parametrize("sort", ["newest", "oldest", "name", "cost", "duration"])
+@pytest.mark.parametrize("sort", ["newest", "oldest", "name", "cost", "duration", "loss"])
 def test_nothing_is_read_of_organizations_whose_jobs_come_after_the_page(
     make_job: MakeJob, alice: User, monkeypatch: pytest.MonkeyPatch, sort: str
 ) -> None:
@@ -208,7 +208,7 @@ def test_nothing_is_read_of_organizations_whose_jobs_come_after_the_page(
             }
             pk = new_job_id(now + timedelta(seconds=number + 10 * is_own * (1 if sort == "newest" else -1)))
             cost, name = Decimal(9 if is_own else number), "a" if is_own else f"b {number}"
-            make_job(pk=pk, organization=organization, config_name=name, cost_usd=cost, **ended)
+            make_job(pk=pk, organization=organization, config_name=name, cost_usd=cost, last_loss=-cost, **ended)
 
     def spy(part: Any, organizations: Any, count: int) -> list[tuple[Any, ...]]:
         read.append(rows := list(first_rows(part, organizations, count)))
@@ -280,17 +280,19 @@ def plans_of(ask: Callable[[], object]) -> list[str]:
         ("status", ["job_list_by_status"]),
         ("cost", ["job_list_cost"]),
         ("duration", ["job_list_duration", "job_list_going", "job_list_not_begun"]),
+        ("loss", ["job_list_loss", "job_list_loss"]),
     ],
 )
 def test_each_page_is_a_range_of_its_index(make_job: MakeJob, sort: str, indexes: list[str], is_first: bool) -> None:
     now = timezone.now()
-    job = make_job(status=JobStatus.COMPLETED, started_at=now - timedelta(hours=1), completed_at=now)
+    hour = {"started_at": now - timedelta(hours=1), "completed_at": now}
+    job = make_job(status=JobStatus.COMPLETED, last_loss=0.5, **hour)
     own = Job.objects.filter(organization=job.organization)
     plans = plans_of(lambda: orders.first_ids(own, sort, "" if is_first else job.pk, 50))
     for plan, index in zip(plans, indexes, strict=True):
         assert f"{index} " in f"{plan} "
         assert "TEMP B-TREE" not in plan and "Sort" not in plan
-        if not is_first and index not in ("job_list_going", "job_list_not_begun"):
+        if not is_first and index not in ("job_list_going", "job_list_not_begun", "job_list_loss"):
             assert ",id)" in plan or "ROW(" in plan  # not all that have the same value are read
 
 
