@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 
 from django.db import connection
-from django.db.models import Count, Sum
+from django.db.models import Count, DurationField, F, Q, Sum, Value
 from django.utils import timezone
 
 from jobs.finding.pages import MOST_COUNTED, Found
 from jobs.finding.search import MOST_IDS
 from jobs.models import Job
-from jobs.snapshot_fields import milliseconds_between
 
+AN_HOUR = timedelta(hours=1)
 MS_AN_HOUR = 3_600_000
 
 
@@ -30,7 +31,7 @@ class Totals:
 
 
 def totals_of(found: Found) -> Totals:
-    """Return the totals of the jobs. Reads as many rows as are counted at most, and of those that run the start."""
+    """Return the totals of the jobs. Reads as many rows as are counted at most."""
     count = found.count()
     if count > MOST_COUNTED:
         return Totals(MOST_COUNTED, True, Decimal(0), True, 0.0)
@@ -42,11 +43,17 @@ def totals_of(found: Found) -> Totals:
         jobs = Job.objects.filter(pk__in=list(ids) if count else [])
     elif connection.vendor == "postgresql" and any(criterion.has_text for criterion in found.criteria):
         jobs = Job.objects.filter(pk__in=ids)
-    sums = jobs.aggregate(
-        jobs=Count("*"), cost=Sum("cost_usd"), doubts=Count("cost_doubt"), milliseconds=Sum("duration_ms")
-    )
     now = timezone.now()
-    starts = jobs.filter(completed_at=None, started_at__isnull=False).values_list("started_at", flat=True)
-    running = sum(milliseconds_between(start, now) or 0 for start in starts)
-    hours = ((sums["milliseconds"] or 0) + running) / MS_AN_HOUR
+    sums = jobs.aggregate(
+        jobs=Count("*"),
+        cost=Sum("cost_usd"),
+        doubts=Count("cost_doubt"),
+        milliseconds=Sum("duration_ms"),
+        running=Sum(
+            Value(now) - F("started_at"),
+            filter=Q(completed_at=None, started_at__lt=now),
+            output_field=DurationField(),
+        ),
+    )
+    hours = (sums["milliseconds"] or 0) / MS_AN_HOUR + (sums["running"] or timedelta(0)) / AN_HOUR
     return Totals(sums["jobs"], False, sums["cost"] or Decimal(0), sums["doubts"] == 0, hours)

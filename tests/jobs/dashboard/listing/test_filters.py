@@ -105,6 +105,14 @@ class TestTotals:
         assert "0 jobs" in (nothing := get(charlie, "/jobs/totals"))
         assert "$" not in nothing
 
+    def test_have_no_time_of_a_job_that_waits_or_begins_by_a_clock_ahead_of_ours(
+        self, alice: User, make_job: MakeJob
+    ) -> None:
+        make_job()
+        for hours in (-3, 2):
+            make_job(status=JobStatus.RUNNING, started_at=datetime.now(UTC) - timedelta(hours=hours))
+        assert "3 jobs · spent $0.00 · ran 2.0 h" in get(alice, "/jobs/totals")
+
     def test_say_that_some_cost_is_not_known(self, alice: User, make_job: MakeJob) -> None:
         make_job(cost_usd=Decimal(3), cost_doubt="its end is not known.")
         assert "1 job · spent at least $3.00" in get(alice, "/jobs/totals")
