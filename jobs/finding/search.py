@@ -67,10 +67,13 @@ def matching(text: str) -> Criterion:
     return Criterion(condition, condition, False, people_of_most, has_text) if ways else few
 
 
-def those_with(rows: QuerySet[Any, Any], walked: QuerySet[Any, Any] | None = None) -> Criterion:
+def those_with(
+    rows: QuerySet[Any, Any], walked: QuerySet[Any, Any] | None = None, counted: Q | None = None
+) -> Criterion:
     """Return the criterion that some of `rows`, of a table with jobs, is about a job.
 
-    `walked`: among which rows to look for a job of the list, if these are found more quickly.
+    `walked`: among which rows to look for a job of the list, if these are found more quickly. `counted`: the same
+    condition in a way by which very many are counted more quickly.
     """
     rows = rows.order_by()
     among = Q(pk__in=rows.values("job"))
@@ -79,7 +82,9 @@ def those_with(rows: QuerySet[Any, Any], walked: QuerySet[Any, Any] | None = Non
             return Criterion(among, among, True)
     elif len(few := list(rows.values_list("job", flat=True)[: MOST_IDS + 1])) <= MOST_IDS:
         return Criterion.of_few(few)
-    return Criterion(Q(Exists((rows if walked is None else walked).filter(job=OuterRef("pk")))), among, False)
+    return Criterion(
+        Q(Exists((rows if walked is None else walked).filter(job=OuterRef("pk")))), counted or among, False
+    )
 
 
 def about_jobs(condition: Q) -> Q:

@@ -236,6 +236,44 @@ def test_of_a_persons_many_jobs_each_organizations_order_is_walked(alice: User, 
     assert statements[0].count('+"jobs_job"."submitted_by_id"') == 2
 
 
+@pytest.mark.parametrize(
+    ("asked", "number"),
+    [("tag=lora", 4), ("tag=lora&period=7d", 2), ("tag=lora&hardware=h100", 2), ("tag=lora&search=flux", 4)],
+)
+def test_many_carriers_of_a_tag_are_counted_as_few_are(
+    make_job: MakeJob, alice: User, monkeypatch: pytest.MonkeyPatch, asked: str, number: int
+) -> None:
+    now, other = timezone.now(), Organization.objects.create(name="others")
+    for place in range(12):
+        fields = {"organization": other} if place % 3 == 0 else {}
+        pk = new_job_id(now - timedelta(days=40 * (place % 2)))
+        job = make_job(pk=pk, hardware_profile="h100" if place < 6 else "cpu", config_name="flux", **fields)
+        for name in ("lora", "other") if place % 3 < 2 else ("other",):
+            tag, _ = Tag.objects.get_or_create(organization=job.organization, name=name, name_key=name)
+            JobTag.objects.create(job=job, tag=tag)
+    found = found_by((alice, teams_of(alice)), read_query(QueryDict(asked))[0])
+    assert found.count() == number
+    for module, most in ((search, "MOST_IDS"), (search, "MOST_ROWS")):
+        monkeypatch.setattr(module, most, 0)
+    found = found_by((alice, teams_of(alice)), read_query(QueryDict(asked))[0])
+    assert found.count() == number and not any(criterion.is_few for criterion in found.criteria)
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("asked", ["tag=lora", "tag=lora&period=7d"])
+def test_carriers_of_a_tag_are_counted_without_their_jobs(
+    make_job: MakeJob, alice: User, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    make_job()
+    monkeypatch.setattr(search, "MOST_ROWS", -1)
+    found = found_by((alice, teams_of(alice)), read_query(QueryDict(asked))[0])
+    sql, params = found.counted.values("pk").query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {sql}", params)
+        steps = [line[-1] for line in cursor.fetchall()]
+    assert len(steps) == 3 and all("COVERING INDEX" in step for step in steps), steps
+
+
 def test_its_columns_lead_to_their_orders_and_keep_the_filter(alice: User, make_job: MakeJob) -> None:
     make_job()
     page = read_page(alice, "/?provider=local&sort=duration")
