@@ -203,8 +203,11 @@ def first_ids(jobs: JobQuerySet, sort: str, cursor: str, count: int, *, are_few:
     `are_few`: all are read and sorted here. By the database the wrong index would be walked for them.
     """
     order = ORDERS[sort]()
-    found: list[tuple[Any, ...]] = []
-    for condition, columns in zip(order.after(jobs, cursor), order.parts, strict=True):
+    conditions, found = order.after(jobs, cursor), list[tuple[Any, ...]]()
+    if are_few:
+        # All parts at once: of one by itself, SQLite can take an index that has this part of all jobs.
+        conditions = [reduce(or_, conditions)]
+    for condition, columns in zip(conditions, order.parts, strict=not are_few):
         part = jobs.filter(condition).order_by().values_list("pk", *order.columns)
         found += part if are_few else part.order_by(*columns)[:count]
     return _first(found, order, count)

@@ -9,7 +9,6 @@ from typing import Any
 from jobs.finding.orders import (
     COST,
     DURATION,
-    LOSS,
     NEWEST,
     OLDEST,
     first_ids,
@@ -25,11 +24,11 @@ from jobs.permissions import AnyUser, Team, is_superuser
 #: If no more jobs than this match by their own columns, they are read and sorted here: to walk an order until a page of
 #: them is full could read the whole list.
 FEW = 500
-#: The same of those that have not ended, of which indexes of their own have few: by cost, duration and loss all
-#: others come first, and would be read.
+#: The same of those that have not ended, of which indexes of their own have few: by cost and duration all others come
+#: first, and would be read.
 MOST_OPEN = 10_000
 #: For more organizations one walk through the jobs of all is quicker than one through each one's.
-MOST_LISTS = 300
+MOST_LISTS = 3000
 #: More are not counted: a list may have a million.
 MOST_COUNTED = 10_000
 
@@ -96,7 +95,7 @@ class Found:
 
     def _first_ids(self, sort: str, cursor: str, count: int) -> list[str]:
         """Few that match are found by what they match, and sorted; for many the order is walked."""
-        few = self._open() if self.are_open and sort in (COST, DURATION, LOSS) else self._few()
+        few = self._open() if self.are_open and sort in (COST, DURATION) else self._few()
         if few is not None:
             return first_ids(few, sort, cursor, count, are_few=True)
         if len(self.organizations) > MOST_LISTS or (self.sees_all and sort in (NEWEST, OLDEST)):
