@@ -41,6 +41,15 @@ _LOCKED_MEMBERSHIP = Prepared(
 _OPEN_ORGANIZATION = Prepared(
     lambda organization, user: Organization.objects.filter(pk=organization, closed_at=None).values_list(open_jobs(user))
 )
+# Of each page.
+_ORGANIZATIONS = Prepared(lambda: Organization.objects.values_list("pk", "name", "closed_at"))
+_TEAMS = Prepared(
+    lambda user, bound: (
+        _memberships(user, bound)
+        .order_by("organization__name")
+        .values_list("role", "organization_id", "organization__name", "organization__closed_at")
+    )
+)
 # Of each stream.
 _ORGANIZATION_IDS = Prepared(lambda user, bound: _memberships(user, bound).values_list("organization_id", flat=True))
 _DEMANDING = Prepared(
@@ -96,13 +105,11 @@ class Team:
 def teams_of(user: AnyUser) -> list[Team]:
     """Return the organizations of `user` by name, in one query; a superuser is an admin of them all."""
     if is_superuser(user):
-        return [_team(Role.ADMIN, *row) for row in Organization.objects.values_list("pk", "name", "closed_at")]
+        return [_team(Role.ADMIN, *row) for row in _ORGANIZATIONS()]
     if bound := _admin_by_key(user):
         organization = Organization.objects.get(pk=bound)
         return [Team(bound, organization.name, Role.ADMIN, organization.is_closed)]
-    memberships = memberships_of(user).order_by("organization__name")
-    columns = ("role", "organization_id", "organization__name", "organization__closed_at")
-    return [_team(*row) for row in memberships.values_list(*columns)]
+    return [_team(*row) for row in _TEAMS(user.pk or 0, organization_of_key(user))]
 
 
 def own_teams(request: HttpRequest) -> list[Team]:

@@ -10,6 +10,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 from django.db.models import QuerySet
 
+from cloudtrain_site.database.prepared import Prepared
 from cloudtrain_site.extensions import notice_choices
 from cloudtrain_site.models import MutedMail, Preferences
 
@@ -30,9 +31,13 @@ def time_zones() -> tuple[str, ...]:
     return tuple(sorted(name for name in zoneinfo.available_timezones() if "/" in name or name == "UTC"))
 
 
+# Of each page.
+_PREFERENCES = Prepared(lambda user: Preferences.objects.filter(user_id=user))
+
+
 def preferences_of(user: User | AnonymousUser) -> Preferences:
     """Return the preferences of `user`, or the defaults, which are not stored."""
-    return Preferences.objects.filter(user_id=user.pk or 0).first() or Preferences()
+    return _PREFERENCES.first(user.pk or 0) or Preferences()
 
 
 def change_preferences(
