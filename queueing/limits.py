@@ -14,6 +14,16 @@ from queueing.models import ProviderLimit, QueueEntry, QueueState
 from queueing.policy import Candidate, Limits, Usage
 
 _STATE = Prepared(lambda: QueueState.objects.filter(pk=1))
+_PROVIDERS = Prepared(lambda: ProviderLimit.objects.all())
+_SWITCHED_OFF = Prepared(lambda: ProviderConfig.objects.filter(enabled=False).values_list("pk", flat=True))
+_USAGE = Prepared(
+    lambda: (
+        QueueEntry.objects.taking_slots()
+        .values_list("user_id", "organization_id", "provider")
+        .order_by()
+        .annotate(count=Count("pk"))
+    )
+)
 
 
 def queue_state() -> QueueState:
@@ -22,7 +32,7 @@ def queue_state() -> QueueState:
 
 def current_limits(state: QueueState, concerned: Iterable[Organization | None] | None = None) -> Limits:
     """Return the present limits; of organizations those of all, or of the `concerned`, which costs no query."""
-    providers = list(ProviderLimit.objects.all())
+    providers = _PROVIDERS()
     set_here = {row.provider: row.max_running for row in providers if row.max_running is not None}
     return Limits(
         total=state.max_running,
@@ -31,7 +41,7 @@ def current_limits(state: QueueState, concerned: Iterable[Organization | None] |
         organizations=_own_numbers(Organization.objects.exclude(max_running=None) if concerned is None else concerned),
         providers={**set_here, **limits_of_file()},
         drained=frozenset(row.provider for row in providers if row.drained),
-        switched_off=frozenset(ProviderConfig.objects.filter(enabled=False).values_list("pk", flat=True)),
+        switched_off=frozenset(_SWITCHED_OFF()),
         existing=frozenset(names()),
         paused=state.paused,
         fair_share=state.fair_share,
@@ -55,13 +65,7 @@ def _own_numbers(organizations: Iterable[Organization | None]) -> dict[int, int]
 
 def current_usage() -> Usage:
     usage = Usage()
-    groups = (
-        QueueEntry.objects.taking_slots()
-        .values_list("user_id", "organization_id", "provider")
-        .order_by()
-        .annotate(count=Count("pk"))
-    )
-    for user_id, organization_id, provider, count in groups:
+    for user_id, organization_id, provider, count in _USAGE():
         usage.count(user_id, organization_id, provider, count)
     return usage
 

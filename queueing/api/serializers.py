@@ -16,7 +16,7 @@ from jobs.sync.waiting import reasons_at_providers
 from queueing.limits import limits_of_file
 from queueing.models import LARGEST_BUDGET, MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
 from queueing.statuses import WAITING, EntryStatus
-from queueing.waiting.explain import Explained
+from queueing.waiting.explain import Explained, Holder
 from queueing.waiting.positions import NOT_WAITING, waiting_facts
 
 
@@ -88,11 +88,11 @@ class OwnQueueSerializer(serializers.Serializer[Any]):
     entries = EntrySerializer(many=True)
 
 
-class HolderSerializer(serializers.Serializer[QueueEntry]):
+class HolderSerializer(serializers.Serializer[Holder]):
     """A job that takes a slot."""
 
     job_id = serializers.CharField()
-    config_name = serializers.CharField(source="job.config_name")
+    config_name = serializers.CharField()
     status = serializers.ChoiceField(choices=EntryStatus.choices)
 
 

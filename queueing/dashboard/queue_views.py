@@ -9,23 +9,25 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 
 from cloudtrain_site.api import as_utc
+from cloudtrain_site.database.beginnings import beginning
 from cloudtrain_site.wording.values import duration, rough_duration
 from jobs.costs.texts import expected_cost
 from jobs.dashboard.job_detail import LATE_SECONDS, seconds_left
 from jobs.dashboard.navigation import live_page
-from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
+from jobs.permissions import AnyUser, Team, is_superuser, organizations_of, own_teams
 from jobs.providers import label_of, names, place_of
 from jobs.queries import LABELS
 from jobs.roles import MANAGERS, SUBMITTERS
 from queueing import extensions
-from queueing.api.serializers import EntrySerializer, with_facts
+from queueing.api.serializers import with_facts
 from queueing.limits import current_limits, current_usage, queue_state
-from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
+from queueing.models import MAX_PRIORITY, QueueEntry
 from queueing.operations import may_run_queue
-from queueing.policy import Usage
+from queueing.policy import Limits, Usage
 from queueing.queries import read_entries, visible_entries
 from queueing.statuses import TAKES_SLOT, EntryStatus
 from queueing.waiting.estimates import likely_lengths
@@ -40,7 +42,8 @@ IN_TURN = "Starts after the jobs before it."
 
 
 def _queue(request: HttpRequest) -> dict[str, Any]:
-    user, number, state = request.user, _page_number(request), queue_state()
+    user, number, teams = request.user, _page_number(request), own_teams(request)
+    limits, usage = current_limits(queue_state()), current_usage()
     running = visible_entries(user, TAKES_SLOT)
     waiting = visible_entries(user, (EntryStatus.PENDING,))
     held = visible_entries(user, (EntryStatus.BLOCKED,))
@@ -51,7 +54,7 @@ def _queue(request: HttpRequest) -> dict[str, Any]:
     groups["waiting"] = groups["waiting"][:PAGE_SIZE]
     counts = {"running": running.count(), "waiting": waiting.count(), "held": held.count()}
     everybody = QueueEntry.objects.filter(status=EntryStatus.PENDING).count()
-    rows, usage = _rows(groups, user), current_usage()
+    rows = _rows(groups, user, teams)
     return {
         "running": _grouped(rows["running"], "waiting_reason"),
         "waiting": _grouped(rows["waiting"], "why"),
@@ -63,11 +66,11 @@ def _queue(request: HttpRequest) -> dict[str, Any]:
         "number": number,
         "earlier": number - 1,
         "later": number + 1 if has_more else 0,
-        "paused": state.paused,
-        "drained": drained_providers(),
-        "limits": limit_rows(user, state, usage),
-        "at_limit": people_at_limit(user, state, usage),
-        "manages": manages_anything(user),
+        "paused": limits.paused,
+        "drained": [label_of(name) for name in sorted(limits.drained)],
+        "limits": limit_rows(user, teams, limits, usage),
+        "at_limit": people_at_limit(user, limits, usage),
+        "manages": any(team.role in MANAGERS for team in teams),
         "runs_queue": may_run_queue(user),
         "is_superuser": is_superuser(user),
         "max_priority": MAX_PRIORITY,
@@ -79,27 +82,38 @@ def _page_number(request: HttpRequest) -> int:
     return max(1, min(int(value), MAX_PAGE)) if value.isascii() and value.isdigit() and len(value) < 10 else 1
 
 
-def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[dict[str, Any]]]:
+def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser, teams: Sequence[Team]) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of each group. The number of queries doesn't depend on theirs."""
     entries = [entry for group in groups.values() for entry in group]
-    facts_by_job = {shown["job_id"]: shown for shown in EntrySerializer(with_facts(entries, user), many=True).data}
-    managed, submitted = _organizations(user, MANAGERS), _organizations(user, SUBMITTERS)
+    with_facts(entries, user)
+    managed, submitted = ({team.id for team in teams if team.role in roles} for roles in (MANAGERS, SUBMITTERS))
     superuser, ends, now = is_superuser(user), _expected_ends(groups["running"]), timezone.now()
+    pages = reverse("job-page", args=["-"]).removesuffix("-")
     holds = extensions.find_holds([entry.job_id for entry in groups["held"]], user)
 
-    def row(entry: QueueEntry) -> dict[str, Any]:
+    def row(entry: Any) -> dict[str, Any]:
         manages = superuser or entry.organization_id in managed
         is_own = entry.user_id == user.pk and entry.organization_id in submitted
         is_stoppable = entry.job.cancel_requested_at is None
-        facts = facts_by_job[entry.job_id]
         hold = holds.get(entry.job_id) if is_stoppable else None
         return {
-            **facts,
+            "job_id": entry.job_id,
+            "address": f"{pages}{entry.job_id}",
+            "config_name": entry.job.config_name,
+            "submitted_by": entry.user and entry.user.username,
+            "organization": entry.organization and entry.organization.name,
+            "priority": entry.effective_priority,
+            "position": entry.queue_position,
+            "waiting_reason": entry.waiting_reason,
+            "unconfirmed": entry.unconfirmed_at is not None,
+            "last_error": beginning(entry.last_error),
+            "enqueued_at": as_utc(entry.enqueued_at),
+            "dispatched_at": as_utc(entry.dispatched_at),
             **_chip(entry),
             "number": entry.job.number,
             "provider_label": label_of(entry.provider),
             "runs_on": place_of(label_of(entry.provider), entry.job.hardware_profile),
-            "why": f"{hold.reason}." if hold else _why(facts, is_stoppable),
+            "why": f"{hold.reason}." if hold else _why(entry, is_stoppable),
             "hold": hold,
             "progress": entry.job.progress,
             "percent": None if entry.job.progress is None else int(entry.job.progress),
@@ -107,7 +121,7 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
             "running_for": _since(entry.dispatched_at, now),
             "cost": expected_cost(entry.job),
             "cost_source": entry.job.estimate_source,
-            "wait": _wait_text(facts["estimated_wait_seconds"]),
+            "wait": _wait_text(entry.estimated_wait_seconds),
             "may_reorder": manages and is_stoppable,
             "may_cancel": is_stoppable and (manages or is_own),
         }
@@ -147,10 +161,6 @@ def _expected_ends(running: Sequence[QueueEntry]) -> dict[int, dict[str, str | N
     return ends
 
 
-def _organizations(user: AnyUser, roles: Sequence[Any]) -> set[int]:
-    return set(organizations_of(user, tuple(roles)).values_list("pk", flat=True))
-
-
 def _chip(entry: QueueEntry) -> dict[str, str]:
     """Return the chip's label, and its kind in the stylesheet."""
     if entry.job.cancel_requested_at is not None:
@@ -162,12 +172,12 @@ def _chip(entry: QueueEntry) -> dict[str, str]:
     return {"kind": entry.job.status, "label": LABELS[entry.job.status]}
 
 
-def _why(facts: dict[str, Any], is_stoppable: bool) -> str:
+def _why(entry: Any, is_stoppable: bool) -> str:
     if not is_stoppable:
-        return facts["waiting_reason"] or "Being cancelled."
-    if facts["waiting_reason"] == NEXT and (facts["position"] or 1) > 1:
+        return entry.waiting_reason or "Being cancelled."
+    if entry.waiting_reason == NEXT and (entry.queue_position or 1) > 1:
         return IN_TURN
-    return facts["waiting_reason"] or ""
+    return entry.waiting_reason or ""
 
 
 def _wait_text(seconds: float | None) -> str:
@@ -203,14 +213,13 @@ class LimitRow:
         return min(self.taken, self.allowed or 0)
 
 
-def limit_rows(user: AnyUser, state: QueueState, usage: Usage) -> list[LimitRow]:
+def limit_rows(user: AnyUser, teams: Sequence[Team], limits: Limits, usage: Usage) -> list[LimitRow]:
     """Return the general limit, the user's own, and those of the user's organizations and of providers."""
-    limits = current_limits(state)
-    teams = [
-        LimitRow(name, usage.organizations[pk], limits.of_organization(pk), is_name=True)
-        for pk, name in organizations_of(user).values_list("pk", "name")
+    rows = [
+        LimitRow(team.name, usage.organizations[team.id], limits.of_organization(team.id), is_name=True)
+        for team in teams
     ]
-    teams.sort(key=lambda team: (-team.taken, team.label))
+    rows.sort(key=lambda team: (-team.taken, team.label))
     providers = [
         LimitRow(label_of(name), usage.providers[name], limits.providers.get(name))
         for name in names()
@@ -219,19 +228,15 @@ def limit_rows(user: AnyUser, state: QueueState, usage: Usage) -> list[LimitRow]
     return [
         LimitRow("Total", usage.total, limits.total),
         LimitRow("You", usage.users[user.pk], limits.per_user),
-        *teams[:MAX_ORGANIZATIONS_SHOWN],
+        *rows[:MAX_ORGANIZATIONS_SHOWN],
         *providers,
     ]
 
 
-def people_at_limit(user: AnyUser, state: QueueState, usage: Usage) -> list[str]:
+def people_at_limit(user: AnyUser, limits: Limits, usage: Usage) -> list[str]:
     """Return the names of users at their limit whom the reader may see."""
-    full = [pk for pk, taken in usage.users.items() if pk is not None and taken >= state.max_running_per_user]
+    full = [pk for pk, taken in usage.users.items() if pk is not None and taken >= limits.per_user]
     people = User.objects.filter(pk__in=full)
     if not is_superuser(user):
         people = people.filter(memberships__organization__in=organizations_of(user)).distinct()
     return list(people.order_by("username").values_list("username", flat=True)[:MAX_PEOPLE_SHOWN])
-
-
-def drained_providers() -> list[str]:
-    return [label_of(name) for name in ProviderLimit.objects.filter(drained=True).values_list("provider", flat=True)]

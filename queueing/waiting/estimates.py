@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from statistics import quantiles
 
 from django.db.models import F, QuerySet
 
+from cloudtrain_site.database.prepared import Prepared
 from jobs.models import Job, JobQuerySet
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry
@@ -78,16 +80,23 @@ class WaitEstimates:
         """Yield the wait that each limit alone would cause, if every job took `length` seconds."""
         for kind, slots in self._allowed(entry).items():
             if slots:
-                yield wait_for_slot(self._remaining(entry, kind, length), slots, before[kind], length)
+                rounds, place = divmod(before[kind], slots)
+                yield round(self._ends(entry, kind, slots, length)[place] + rounds * length, 1)
         yield 0.0
 
-    def _remaining(self, entry: QueueEntry, kind: BlockerKind, length: float) -> Sequence[float]:
-        """Return what each in a slot of that limit still needs. Entries that share limit and length share the list."""
+    def _ends(self, entry: QueueEntry, kind: BlockerKind, slots: int, length: float) -> Sequence[float]:
+        """Return in how many seconds each slot of that limit becomes free, the first one first.
+
+        Entries that share limit and length share the list.
+        """
         key = (kind, sharing(entry, kind), length)
         if key not in self._kept:
             now, holders = self.explainer.now, self.explainer.holders(entry, kind)
             ages = [(now - (holder.dispatched_at or now)).total_seconds() for holder in holders]
-            self._kept[key] = [max(0.0, length - age) for age in ages]
+            ends = sorted(max(0.0, length - age) for age in ages)
+            # After a limit was lowered more run than it allows: the first ends free nothing.
+            surplus = max(0, len(ends) - slots)
+            self._kept[key] = [0.0] * max(0, slots - len(ends)) + ends[surplus:]
         return self._kept[key]
 
 
@@ -112,19 +121,6 @@ def _counted_before(entry_ids: Collection[int], front: Iterable[Candidate]) -> d
     return before
 
 
-def wait_for_slot(remaining: Sequence[float], slots: int, before: int, length: float) -> float:
-    """Return the seconds until one of `slots` is free for an entry with `before` others ahead.
-
-    `remaining` is what the entries in the slots still need; every other job takes `length`.
-    """
-    ends = sorted(remaining)
-    # After a limit was lowered more run than it allows: the first ends free nothing.
-    surplus = max(0, len(ends) - slots)
-    ends = [0.0] * max(0, slots - len(ends)) + ends[surplus:]
-    rounds, place = divmod(before, slots)
-    return round(ends[place] + rounds * length, 1)
-
-
 def _kind_of(entry: QueueEntry) -> JobKind:
     return entry.provider, entry.job.hardware_profile
 
@@ -133,14 +129,23 @@ def _past_lengths(kinds: Collection[JobKind]) -> dict[JobKind, Lengths]:
     """Return the durations of the last jobs of each kind; a kind of which none has ended is left out."""
     if not kinds:
         return {}
-    ended = Job.objects.filter(status=JobStatus.COMPLETED, completed_at__gt=F("started_at"))
-    # An index gives each kind's last jobs, and a page with many kinds is one query. With OR in place of the union
-    # PostgreSQL would read every job.
-    parts = [_newest(ended.filter(provider=provider, hardware_profile=hardware)) for provider, hardware in kinds]
     lengths: defaultdict[JobKind, list[float]] = defaultdict(list)
-    for provider, hardware, took in parts[0].union(*parts[1:], all=True):
+    for provider, hardware, took in _LAST(*chain.from_iterable(kinds)):
         lengths[provider, hardware].append(took.total_seconds())
     return {kind: _median_and_quartiles(seconds) for kind, seconds in lengths.items()}
+
+
+def _last(*kinds: str) -> QuerySet[Job, tuple[str, str, timedelta]]:
+    """Return the last jobs of each kind: its provider and then its hardware are arguments."""
+    ended = Job.objects.filter(status=JobStatus.COMPLETED, completed_at__gt=F("started_at"))
+    pairs = zip(kinds[::2], kinds[1::2], strict=True)
+    # An index gives each kind's last jobs, and a page with many kinds is one query. With OR in place of the union
+    # PostgreSQL would read every job.
+    first, *others = [_newest(ended.filter(provider=provider, hardware_profile=kind)) for provider, kind in pairs]
+    return first.union(*others, all=True)
+
+
+_LAST = Prepared(_last)
 
 
 def _newest(alike: JobQuerySet) -> QuerySet[Job, tuple[str, str, timedelta]]:

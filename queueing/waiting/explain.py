@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
-from django.db.models import BooleanField, ExpressionWrapper, Q, Value
 from django.utils import timezone
 
 from cloudtrain_site.database.beginnings import beginning
-from jobs.models import Organization
-from jobs.permissions import AnyUser, is_superuser, organizations_of
+from cloudtrain_site.database.prepared import Prepared
+from jobs.permissions import AnyUser, is_superuser, organization_ids_of
 from jobs.providers import UnknownProviderError, label_of
 from jobs.sync.clusters import unrunnable_profiles
 from queueing import extensions
@@ -26,8 +26,6 @@ from queueing.statuses import EntryStatus
 #: A sentence with more names is hard to read.
 NAMES_SHOWN = 3
 NEXT = "Starts in a moment."
-#: The columns of a holder that are shown or counted.
-HOLDER = ("status", "user", "organization", "provider", "dispatched_at", "unconfirmed_at", "job__config_name")
 
 Kind = BlockerKind
 LIMITS = (Kind.TOTAL, Kind.USER, Kind.ORGANIZATION, Kind.PROVIDER)
@@ -48,11 +46,34 @@ LIFTED_BY = {
 }
 
 
+class Holder(NamedTuple):
+    """An entry that takes a slot: hundreds may, so it is no model."""
+
+    job_id: str
+    config_name: str
+    status: str
+    user_id: int | None
+    organization_id: int | None
+    provider: str
+    dispatched_at: datetime | None
+    unconfirmed_at: datetime | None
+
+
+#: The longest first.
+_HOLDERS = Prepared(
+    lambda: (
+        QueueEntry.objects.taking_slots()
+        .order_by("dispatched_at", "id")
+        .values_list("job_id", "job__config_name", *Holder._fields[2:])
+    )
+)
+
+
 @dataclass(frozen=True)
 class Explained:
     kind: Kind
     sentence: str
-    holders: tuple[QueueEntry, ...] = ()
+    holders: tuple[Holder, ...] = ()
     #: Where the viewer sets the price for lack of which it waits; empty: nowhere.
     price_address: str = ""
 
@@ -68,16 +89,19 @@ class Explainer:
     def __init__(self, viewer: AnyUser | None, waiting: Sequence[QueueEntry]) -> None:
         self.viewer = viewer
         self.now = timezone.now()
-        self.running = _running(viewer)
         self.usage = Usage()
-        self._holders = defaultdict[tuple[Kind, int | str | None], list[QueueEntry]](list)
-        self._seen = defaultdict[tuple[Kind, int | str | None], list[QueueEntry]](list)
-        for entry in self.running:
-            self.usage.count(entry.user_id, entry.organization_id, entry.provider)
+        self._holders = defaultdict[tuple[Kind, int | str | None], list[Holder]](list)
+        self._seen = defaultdict[tuple[Kind, int | str | None], list[Holder]](list)
+        holders = [Holder(*row) for row in _HOLDERS()]
+        sees_all = viewer is not None and is_superuser(viewer)
+        own = organization_ids_of(viewer) if holders and viewer is not None and not sees_all else ()
+        for holder in holders:
+            self.usage.count(holder.user_id, holder.organization_id, holder.provider)
+            is_seen = sees_all or holder.organization_id in own
             for kind in LIMITS:
-                self._holders[kind, sharing(entry, kind)].append(entry)
-                if getattr(entry, "is_seen", False):
-                    self._seen[kind, sharing(entry, kind)].append(entry)
+                self._holders[kind, sharing(holder, kind)].append(holder)
+                if is_seen:
+                    self._seen[kind, sharing(holder, kind)].append(holder)
         state = queue_state()
         # A fair share depends on all organizations, a limit on the entries' own alone.
         concerned = None if state.fair_share else [entry.organization for entry in waiting]
@@ -137,7 +161,7 @@ class Explainer:
         scope = self._scope(entry, blocker)
         return Explained(blocker.kind, _limit_sentence(scope, blocker, seen), tuple(seen))
 
-    def holders(self, entry: QueueEntry, kind: Kind) -> list[QueueEntry]:
+    def holders(self, entry: QueueEntry, kind: Kind) -> list[Holder]:
         """Return what takes a slot of the limit of this kind that counts for `entry`, the longest first."""
         return self._holders.get((kind, sharing(entry, kind)), [])
 
@@ -158,16 +182,7 @@ class Explainer:
         return f"The limit of {entry.user}" if is_named else "The submitter's limit"
 
 
-def _running(viewer: AnyUser | None) -> list[QueueEntry]:
-    """Return the entries that take a slot, the longest first, each with whether `viewer` may see it (`is_seen`)."""
-    seen = Organization.objects.none() if viewer is None else organizations_of(viewer)
-    own = Q(organization__in=seen.order_by().values("pk"))
-    is_seen = Value(True) if viewer is not None and is_superuser(viewer) else ExpressionWrapper(own, BooleanField())
-    running = QueueEntry.objects.taking_slots().select_related("job").annotate(is_seen=is_seen)
-    return list(running.only(*HOLDER).order_by("dispatched_at", "id"))
-
-
-def sharing(entry: QueueEntry, kind: Kind) -> int | str | None:
+def sharing(entry: QueueEntry | Holder, kind: Kind) -> int | str | None:
     """Return what all entries have in common that share the limit of this kind with `entry`."""
     if kind == Kind.USER:
         return entry.user_id
@@ -181,14 +196,14 @@ def _retry_sentence(entry: QueueEntry, until: datetime, now: datetime) -> str:
     return f"The provider did not accept the job ({beginning(entry.last_error)}). Next try in {seconds} s."
 
 
-def _limit_sentence(scope: str, blocker: Blocker, seen: Sequence[QueueEntry]) -> str:
+def _limit_sentence(scope: str, blocker: Blocker, seen: Sequence[Holder]) -> str:
     if blocker.allowed == 0:
         return f"{scope} is 0, so no job can start."
     jobs = "job is" if blocker.taken == 1 else "jobs are"
     return f"{scope} is reached: {blocker.taken} of {blocker.allowed} {jobs} running{_names(seen, blocker.taken)}."
 
 
-def _names(seen: Sequence[QueueEntry], taken: int) -> str:
+def _names(seen: Sequence[Holder], taken: int) -> str:
     """Name those that the viewer may see; the others are counted, not named."""
     if not seen:
         return ""
@@ -197,5 +212,5 @@ def _names(seen: Sequence[QueueEntry], taken: int) -> str:
     return f" ({', '.join(shown)}{f' and {rest} more' if rest else ''})"
 
 
-def _name(holder: QueueEntry) -> str:
-    return f"{holder.job.config_name} (unconfirmed)" if holder.unconfirmed_at else holder.job.config_name
+def _name(holder: Holder) -> str:
+    return f"{holder.config_name} (unconfirmed)" if holder.unconfirmed_at else holder.config_name
