@@ -17,6 +17,7 @@ from django.utils.html import format_html
 
 from cloudtrain_site.database.beginnings import beginning
 from cloudtrain_site.states import Actor, Source
+from cloudtrain_site.wording.admin_pages import QuickList
 from cloudtrain_site.wording.values import with_moments
 from jobs import lifecycle
 from jobs.admin.pages import report
@@ -63,7 +64,7 @@ class StatusFilter(admin.SimpleListFilter):
         return queryset if request.GET.get(SEARCH_VAR) else queryset.filter(status__in=LIVE)
 
 
-class QueueOrderList(ChangeList):
+class QueueOrderList(QuickList):
     """The list in the queue's order, which no column may have, until the reader chooses a column."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:

@@ -23,6 +23,8 @@ _REQUESTS = Prepared(
         .values_list("job_id", "status", "pk")
     )
 )
+#: What a pending request adds.
+HOLD_FIELDS = frozenset(("waiting_reason", "held_because", "review_address"))
 
 
 def approvals_of(jobs: Sequence[Job], viewer: AnyUser, fields: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
@@ -32,6 +34,8 @@ def approvals_of(jobs: Sequence[Job], viewer: AnyUser, fields: Collection[str]) 
         for job_id, status, pk in _REQUESTS.of_each([job.pk for job in jobs])
     }
     pending = [facts["approval_id"] for facts in by_job.values() if facts["approval_status"] == RequestStatus.PENDING]
+    if HOLD_FIELDS.isdisjoint(fields):
+        return by_job
     reviewer = viewer if "review_address" in fields else None
     # Building the query costs more than running it, so without pending requests it isn't built.
     for request in pending_with_reviewers(ApprovalRequest.objects.filter(pk__in=pending), reviewer) if pending else ():

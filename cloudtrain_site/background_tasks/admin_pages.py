@@ -17,7 +17,7 @@ from django_q.admin import FailAdmin, QueueAdmin, ScheduleAdmin, TaskAdmin
 from django_q.models import Failure, OrmQ, Schedule, Success, Task
 
 from cloudtrain_site.models import Loop
-from cloudtrain_site.wording.admin_pages import NOTHING, PlainPages, filled_in_words
+from cloudtrain_site.wording.admin_pages import NOTHING, PlainPages, QuickList, filled_in_words
 from cloudtrain_site.wording.values import duration, moment_on_page, took
 
 FOREVER = -1
@@ -39,7 +39,7 @@ class Named:
         return getattr(self._options, name)
 
 
-class PlainlyNamedList(ChangeList):
+class PlainlyNamedList(QuickList):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.opts = cast(Any, Named(self.opts))

@@ -16,11 +16,14 @@ from queueing.waiting.order import QueueOrder
 
 NO_PLACE = {"queue_position": None, "estimated_wait_seconds": None}
 NOT_WAITING = {**NO_PLACE, "waiting_reason": None}
+FIELDS = frozenset(("queue_status", *NOT_WAITING))
 _ENTRIES = Prepared(lambda *jobs: QueueEntry.objects.filter(job__in=jobs).order_by("id"))
 
 
 def positions_of(jobs: Sequence[Job], viewer: AnyUser, fields: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
     """Return the queue's fields of jobs: status, place and reason, by job id."""
+    if FIELDS.isdisjoint(fields):
+        return {}
     by_id = {job.pk: job for job in jobs}
     entries = {entry.job_id: entry for entry in _ENTRIES.of_each(list(by_id))}
     # Why an entry is held is said by the room that holds it, in its own fields.
