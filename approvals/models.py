@@ -357,6 +357,8 @@ class Requirement(models.Model):
                 condition=Q(approvals_given__lte=models.F("approvals_needed")), name="no_approval_too_many"
             ),
         ]
+        # The approvals page: what those decide who lead nobody.
+        indexes = [models.Index(fields=["reviewer_role", "request"], name="requirement_by_role")]
 
     def __str__(self) -> str:
         return f"{self.rule_name} of {self.request_id}"

@@ -12,7 +12,7 @@ from django.http import Http404
 from django.urls import reverse
 
 from approvals.models import ApprovalRequest
-from approvals.reviewers import WITH_REQUIREMENTS, reviewed_by
+from approvals.reviewers import WITH_REQUIREMENTS, reviewed_by, reviewed_in
 from approvals.statuses import RequestStatus
 from cloudtrain_site.redaction import mask_secrets
 from jobs.models import Job
@@ -63,6 +63,14 @@ def concerns(user: AnyUser, teams: Sequence[Team]) -> Q:
     condition = managed_or_reviewed_by(user, teams)
     # A superuser's is empty: it lets every request through.
     return condition | Q(requested_by=user.pk) if condition else condition
+
+
+def concerning_in(team: Team, requests: QuerySet[ApprovalRequest], user: AnyUser) -> list[QuerySet[ApprovalRequest]]:
+    """Return the requests of an organization that concern `user`, a part for each index that finds some of them."""
+    theirs = requests.filter(organization=team.id)
+    if team.role in MANAGERS:
+        return [theirs]
+    return [theirs.filter(requested_by=user.pk), theirs.filter(reviewed_in(user, team))]
 
 
 def changes_of(requests: Sequence[ApprovalRequest]) -> dict[int, dict[str, Any] | None]:

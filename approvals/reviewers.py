@@ -20,6 +20,8 @@ from jobs.roles import MANAGERS, RANK, Role
 
 #: Of a membership: a program's service account, whose keys an admin makes, approves nothing.
 PERSON = Q(user__service_account=None)
+#: So many requests are found by their ids. Of more, some are among the last.
+FEW = 500
 #: What the pages of many requests read of each in two further queries, however many there are.
 WITH_REQUIREMENTS = Prefetch("requirements", Requirement.objects.select_related("rule", "reviewer_group"))
 #: The requirements that still lack approvals, and those of rules that let nobody decide about their own job.
@@ -245,18 +247,33 @@ def reviewed_by(user: AnyUser, teams: Sequence[Team]) -> Q:
     return _reviewed_as(user, teams, Requirement.objects.all())
 
 
+def reviewed_in(user: AnyUser, team: Team) -> Q:
+    """Return the same condition for one organization. Few requests are found before: else each of its would be read."""
+    groups = list(_groups_of(user).values_list("pk", flat=True))  # PostgreSQL reads all beside a subquery
+    found = Requirement.objects.filter(_in_role(team.role, groups)).order_by().values_list("request", flat=True)
+    few = list(found[: FEW + 1])
+    return Q(pk__in=few) if len(few) <= FEW else reviewed_by(user, [team])
+
+
 def _reviewed_as(user: AnyUser, teams: Sequence[Team], requirements: QuerySet[Requirement]) -> Q:
-    condition, groups = Q(pk__in=[]), Group.objects.filter(user=user.pk or 0)
+    condition, groups = Q(pk__in=[]), _groups_of(user)
     organizations: dict[str, list[int]] = defaultdict(list)
     for team in teams:
         organizations[team.role].append(team.id)
     for role, theirs in organizations.items():
-        lower = [other for other in Role.values if RANK[Role(other)] <= RANK[Role(role)]]
-        reviewed = requirements.order_by().filter(
-            Q(reviewer_group=None, reviewer_role__in=lower) | Q(reviewer_group__in=groups), request=OuterRef("pk")
-        )
+        reviewed = requirements.order_by().filter(_in_role(role, groups), request=OuterRef("pk"))
         condition |= Q(organization__in=theirs) & Q(Exists(reviewed))
     return condition
+
+
+def _groups_of(user: AnyUser) -> QuerySet[Group]:
+    return Group.objects.filter(user=user.pk or 0)
+
+
+def _in_role(role: str, groups: Iterable[int] | QuerySet[Group]) -> Q:
+    """Return the condition for requirements that are decided by somebody of this role or in these groups."""
+    lower = [other for other in Role.values if RANK[Role(other)] <= RANK[Role(role)]]
+    return Q(reviewer_group=None, reviewer_role__in=lower) | Q(reviewer_group__in=groups)
 
 
 def rule_warnings(rule: ApprovalRule) -> list[str]:

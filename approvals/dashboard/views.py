@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 
 from approvals.admin.bulk import cost_of
@@ -17,14 +18,14 @@ from approvals.dashboard.job_panel import CHIPS, requirement_items
 from approvals.dashboard.request_acts import acts_of
 from approvals.dashboard.several_views import is_id
 from approvals.models import ApprovalRequest
-from approvals.queries import admin_address, changes_of, concerns, visible_requests
+from approvals.queries import admin_address, changes_of, concerning_in, concerns, visible_requests
 from approvals.reviewers import decides_anywhere
 from approvals.statuses import RequestStatus
 from cloudtrain_site.api import as_utc, current_user
 from jobs.costs.texts import OWN_HARDWARE, expected_cost
 from jobs.dashboard.navigation import live_page
 from jobs.models import ProviderConfig
-from jobs.permissions import AnyUser, Team, is_superuser, teams_of
+from jobs.permissions import AnyUser, Team, is_superuser, own_teams
 from jobs.providers import label_of, place_of
 from jobs.roles import MANAGERS
 from queueing.budgets.outlook import BudgetReader
@@ -34,6 +35,14 @@ MAX_PENDING_SHOWN = 50
 MAX_DECIDED_SHOWN = 20
 #: With more, what each decided last is not read one by one.
 MOST_TEAMS = 8
+#: What is shown of a request and its job, or computed from. All their other columns took a fifth of the page.
+SHOWN = (
+    *("job", "organization__name", "requested_by__username", "status", "reason", "requested_at", "expires_at"),
+    *("reviewed_by", "reviewed_at", "review_notes", "up_to_usd", "raise_to_usd", "bypassed"),
+    *("job__organization", "job__submitted_by", "job__number", "job__config_name", "job__config", "job__status"),
+    *("job__provider", "job__hardware_profile", "job__dataloader_config", "job__estimate_source", "job__cost_usd"),
+    *("job__estimated_cost_usd", "job__estimated_cost_low_usd", "job__max_cost_usd"),
+)
 #: The events after which the page may differ, for `data-live`. A request that is taken back ends its job.
 EVENTS = "approval_requested approval_approved approval_rejected approval_expired job_status_changed:cancelled"
 
@@ -47,8 +56,8 @@ def count_to_decide(user: AnyUser, teams: Sequence[Team]) -> int:
 
 def _approvals(request: HttpRequest) -> dict[str, Any]:
     user, linked_id, filters = request.user, _linked_id(request), Filters.of(request.GET)
-    teams = teams_of(user)
-    requests = visible_requests(user, teams).select_related("job", "requested_by", "organization")
+    teams = own_teams(request)
+    requests = visible_requests(user, teams).select_related("job", "requested_by", "organization").only(*SHOWN)
     listed = requests.filter(concerns(user, teams))
     linked = list(listed.filter(pk=linked_id).prefetch_related("decisions")) if linked_id else []
     chosen = listed.filter(filters.condition())
@@ -58,8 +67,9 @@ def _approvals(request: HttpRequest) -> dict[str, Any]:
     first = list(pending.values_list("pk", flat=True)[: MAX_PENDING_SHOWN + 1])
     first_pending = requests.filter(pk__in=first[:MAX_PENDING_SHOWN]).order_by("expires_at", "pk")
     shown = _include_linked(linked, first_pending.prefetch_related("decisions"), is_pending=True)
-    last = _last_decided(chosen, user, [team for team in teams if filters.organization in ("", team.name)])
-    last_decided = requests.filter(pk__in=last).order_by("-reviewed_at", "-pk").defer("job__config", "terms")
+    in_teams = [team for team in teams if filters.organization in ("", team.name)]
+    last = requests.filter(pk__in=_last_decided(requests.filter(filters.condition()), user, in_teams))
+    last_decided = last.order_by("-reviewed_at", "-pk").defer("job__config", "job__dataloader_config")
     managed = {team.id for team in teams if team.role in MANAGERS}
     manages = bool(managed) or is_superuser(user)
     items = _pending_items(shown, user, managed)
@@ -67,8 +77,8 @@ def _approvals(request: HttpRequest) -> dict[str, Any]:
         "pending": items,
         "may_tick": sum(item["may_approve"] or item["may_reject"] for item in items) > 1,
         "has_more": len(first) > MAX_PENDING_SHOWN,
-        "decided": [_decided_item(item) for item in _include_linked(linked, last_decided, is_pending=False)],
-        "is_full": len(last) == MAX_DECIDED_SHOWN,
+        "decided": [_item(request) for request in _include_linked(linked, last_decided, is_pending=False)],
+        "is_full": len(last_decided) == MAX_DECIDED_SHOWN,
         "is_missing": bool(linked_id) and not linked,
         "manages": manages,
         "decides": manages or partial(decides_anywhere, current_user(request)),
@@ -80,12 +90,14 @@ def _approvals(request: HttpRequest) -> dict[str, Any]:
 
 
 def _last_decided(requests: QuerySet[ApprovalRequest], user: AnyUser, teams: Sequence[Team]) -> list[int]:
-    """Return the ids of the last decided of `requests`, which are all of these teams unless the user sees all."""
+    """Return the ids of the last decided of `requests` that concern the user, who is in `teams`, or sees all."""
     decided = requests.filter(reviewed_at__isnull=False).order_by("-reviewed_at", "-pk")
     # An index has those of one organization in order; those of several at once SQLite would all sort.
-    each = [decided.filter(organization=team.id) for team in teams]
-    parts = [decided] if is_superuser(user) or len(teams) > MOST_TEAMS else each
-    found = [row for part in parts for row in part.values_list("reviewed_at", "pk")[:MAX_DECIDED_SHOWN]]
+    if is_superuser(user) or len(teams) > MOST_TEAMS:
+        parts = [decided.filter(concerns(user, teams))]
+    else:
+        parts = [part for team in teams for part in concerning_in(team, decided, user)]
+    found = {row for part in parts for row in part.values_list("reviewed_at", "pk")[:MAX_DECIDED_SHOWN]}
     return [pk for _, pk in sorted(found, reverse=True)[:MAX_DECIDED_SHOWN]]
 
 
@@ -126,22 +138,18 @@ def _pending_items(requests: Sequence[ApprovalRequest], user: AnyUser, managed: 
     ]
 
 
-def _decided_item(request: ApprovalRequest) -> dict[str, Any]:
-    return {**_item(request), "reviewed_at": as_utc(request.reviewed_at)}
-
-
 def _item(request: ApprovalRequest) -> dict[str, Any]:
     kind, label = CHIPS[RequestStatus(request.status)]
     is_free = request.job.estimated_cost_usd == 0
     return {
         "request": request,
         "job": request.job,
+        "address": reverse("job-page", args=[request.job_id]),
         "kind": kind,
         "label": label,
         "runs_on": place_of(label_of(request.job.provider), request.job.hardware_profile),
         "cost": OWN_HARDWARE if is_free else expected_cost(request.job),
         "is_free": is_free,
-        "requested_at": as_utc(request.requested_at),
     }
 
 

@@ -13,14 +13,14 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import timezone
 
-from approvals import decisions
+from approvals import decisions, reviewers
 from approvals.dashboard import views
 from approvals.dashboard.views import count_to_decide
 from approvals.intake import SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from approvals.reviewers import reviewer_objection, reviewer_objections
 from cloudtrain_site.states import Source
-from jobs.models import Membership, Organization
+from jobs.models import Job, Membership, Organization
 from jobs.permissions import teams_of
 from jobs.roles import Role
 from tests.factories import make_user
@@ -190,6 +190,35 @@ def test_more_requests_cost_no_more_queries(hold: Hold, bob: User) -> None:
             hold()
         counts.append(queries_of(client, "/approvals"))
     assert counts[0] == counts[1]
+
+
+def test_any_request_costs_no_more_queries(hold: Hold, alice: User, bob: User, root: User) -> None:
+    client, counts = Client(), []
+    for count in (1, 4):
+        for _ in range(count):
+            Job.objects.filter(pk=hold().job_id).update(estimated_cost_usd=None)
+            hold(raise_to_usd=Decimal(9), up_to_usd=None)
+            decisions.approve(hold(approvals_needed=2), user=bob, source=Source.API)
+            decisions.reject(hold(), user=bob, source=Source.API, notes="Too much.")
+        for reader in (alice, bob, root):
+            client.force_login(reader)
+            counts.append(queries_of(client, "/approvals"))
+    assert counts[:3] == counts[3:]
+
+
+@pytest.mark.parametrize("few", [0, 500])
+def test_a_researcher_sees_the_decided_ones_of_their_own_and_those_they_review(
+    hold: Hold, acme: Organization, bob: User, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reviewers, "FEW", few)
+    rita = make_user("rita", acme, Role.RESEARCHER)
+    for_researchers = hold(name="for-researchers")
+    for_researchers.requirements.update(reviewer_role=Role.RESEARCHER)
+    for request in (for_researchers, hold(name="for-leads"), hold(user=rita, name="ritas-own")):
+        assert decisions.reject(request, user=bob, source=Source.API, notes="Too much.")
+    page = get(rita)
+    assert page.count("for-researchers</bdi>") == page.count("ritas-own</bdi>") == 1
+    assert "for-leads" not in page
 
 
 def test_filters_leave_what_they_say(hold: Hold, acme: Organization, alice: User, bob: User) -> None:
