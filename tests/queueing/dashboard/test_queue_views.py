@@ -97,6 +97,34 @@ def test_more_entries_cost_no_more_queries(enqueue: Enqueue, alice: User, bob: U
     assert counts[0] == counts[1]
 
 
+def test_what_runs_is_held_or_is_stopped_costs_no_more_queries(enqueue: Enqueue, alice: User, scripted: object) -> None:
+    client, counts = Client(), []
+    client.force_login(alice)
+    QueueState.objects.update_or_create(
+        pk=1, defaults={"max_running": 50, "max_running_per_user": 50, "max_running_per_organization": 50}
+    )
+    now = timezone.now()
+    of_each = (
+        {"status": "running", "started_at": now - timedelta(minutes=9), "progress": 50.0, "progress_told_at": now},
+        {"status": "queued", "provider_waiting_reason": "no node is free", "estimated_cost_usd": 2},
+        {"status": "running", "cancel_requested_at": now},
+    )
+    for count in (1, 3):
+        for fields in of_each * count:
+            enqueue()
+            [entry] = claims.claim_next()
+            assert claims.confirm(entry)
+            Job.objects.filter(pk=entry.job_id).update(**fields)
+        for _ in range(count):
+            enqueue(held=True)
+            waiting = enqueue(estimated_cost_usd=2, estimated_cost_low_usd=1, estimate_source="by its steps")
+            QueueEntry.objects.filter(pk=waiting.pk).update(
+                not_before=now + timedelta(hours=1), last_error="connection refused"
+            )
+        counts.append((queries_of(client, "/queue"), queries_of(client, "/api/queue")))
+    assert counts[0] == counts[1]
+
+
 def test_a_reason_is_said_once_for_all_jobs_that_wait_for_it(enqueue: Enqueue, alice: User) -> None:
     QueueState.objects.update_or_create(pk=1, defaults={"paused": True})
     for name in ("first-", "second-", "third-"):
