@@ -20,7 +20,7 @@ from jobs.roles import MANAGERS, RANK, Role
 
 #: Of a membership: a program's service account, whose keys an admin makes, approves nothing.
 PERSON = Q(user__service_account=None)
-#: So many requests are found by their ids. Of more, some are among the last.
+#: A list finds so many requests at most by their ids. If somebody decides about more, some of them are among the last.
 FEW = 500
 #: What the pages of many requests read of each in two further queries, however many there are.
 WITH_REQUIREMENTS = Prefetch("requirements", Requirement.objects.select_related("rule", "reviewer_group"))

@@ -41,7 +41,7 @@ _LOCKED_MEMBERSHIP = Prepared(
 _OPEN_ORGANIZATION = Prepared(
     lambda organization, user: Organization.objects.filter(pk=organization, closed_at=None).values_list(open_jobs(user))
 )
-# Of each page.
+# Each page asks for one of these.
 _ORGANIZATIONS = Prepared(lambda: Organization.objects.values_list("pk", "name", "closed_at"))
 _TEAMS = Prepared(
     lambda user, bound: (

@@ -25,7 +25,7 @@ LIST_FILTERS = (
     *("status", "provider", "job_type", "organization", "tag", "mine", "search"),
     *("person", "hardware", "cost_from", "cost_to", "period", "created_from", "created_to"),
 )
-#: Those that an index of jobs has.
+#: These filters go by columns that an index of jobs has.
 BY_COLUMN = ("status", "provider", "job_type", "mine", "person", "hardware")
 LIST_PARAMETERS = (*LIST_FILTERS, "zone", "columns", "sort")
 

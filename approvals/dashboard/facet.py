@@ -23,7 +23,7 @@ _REQUESTS = Prepared(
         .values_list("job_id", "status", "pk")
     )
 )
-#: What a pending request adds.
+#: A pending request adds these.
 HOLD_FIELDS = frozenset(("waiting_reason", "held_because", "review_address"))
 
 

@@ -35,7 +35,7 @@ MAX_PENDING_SHOWN = 50
 MAX_DECIDED_SHOWN = 20
 #: With more, what each decided last is not read one by one.
 MOST_TEAMS = 8
-#: What is shown of a request and its job, or computed from. All their other columns took a fifth of the page.
+#: The page shows these columns of a request and its job, or computes from them. All others took a fifth of it.
 SHOWN = (
     *("job", "organization__name", "requested_by__username", "status", "reason", "requested_at", "expires_at"),
     *("reviewed_by", "reviewed_at", "review_notes", "up_to_usd", "raise_to_usd", "bypassed"),

@@ -31,7 +31,7 @@ def time_zones() -> tuple[str, ...]:
     return tuple(sorted(name for name in zoneinfo.available_timezones() if "/" in name or name == "UTC"))
 
 
-# Of each page.
+# Each page asks for this.
 _PREFERENCES = Prepared(lambda user: Preferences.objects.filter(user_id=user))
 
 

@@ -139,7 +139,7 @@ class Job(Lineage, Stateful):
     #: What a completed run tells of the time of a step, see costs/pace.py; null for one that tells nothing.
     training_kind = models.CharField(max_length=250, null=True, editable=False)
     seconds_per_step = models.FloatField(null=True, editable=False)
-    #: That of its kept curves, see curves/last_losses.py.
+    #: Triggers keep this as its kept curves have it, see curves/last_losses.py.
     last_loss = models.FloatField(null=True, editable=False)
     #: What it has cost, or the known part of that when `cost_doubt` says, as a sentence, why it is not known.
     cost_usd = models.DecimalField(max_digits=12, decimal_places=4, default=Decimal(0))

@@ -20,7 +20,7 @@ from queueing.models import BudgetNotice, Period
 #: No month is longer, whatever the zone.
 LONGEST_MONTH = timedelta(days=33)
 
-# Of each page.
+# Each page asks for this.
 _EVER_REACHED = Prepared(lambda: BudgetNotice.objects.filter(threshold__gte=NOTICE_FROM).values_list("pk")[:1])
 
 

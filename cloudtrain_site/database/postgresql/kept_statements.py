@@ -26,6 +26,8 @@ from cloudtrain_site.database.failures import CHANGED_RESULT
 KEPT_FROM = 3
 #: For each connection. Each took 20 to 100 kB of the server.
 MOST_KEPT = 200
+#: A connection counts the executions of so many statements that it doesn't keep yet, and then counts anew.
+MOST_COUNTED = 10 * MOST_KEPT
 BIGINTS = range(-(2**63), 2**63)
 #: To compile a plan has taken 0.7 s, which no statement of a page gets back: it reads few rows, however many there are.
 _WITHOUT_JIT = "SELECT set_config('jit', 'off', false) WHERE pg_backend_pid() = %s"
@@ -105,6 +107,8 @@ class KeptStatements:
         """Return the name under which the statement is kept; None: it is not, or not yet."""
         if (name := self._names.get(key)) is not None:
             return name
+        if key not in self._executions and len(self._executions) >= MOST_COUNTED:
+            self._executions.clear()
         self._executions[key] = self._executions.get(key, 0) + 1
         if self._executions[key] < KEPT_FROM or self._server.transaction_status == TransactionStatus.INERROR:
             return None
@@ -112,11 +116,11 @@ class KeptStatements:
             self._server.send_query(b"DEALLOCATE ALL")
             self._result()
             self._names.clear()
-            self._executions = {key: KEPT_FROM}
         name = b"kept_%d" % len(self._names)
         self._server.send_prepare(name, *key)
         self._result()
         self._names[key] = name
+        del self._executions[key]
         return name
 
     def _result(self) -> Any:

@@ -153,6 +153,18 @@ def test_of_more_statements_than_a_connection_keeps_each_is_answered(
         assert len(kept(connection)) <= 3
 
 
+def test_a_connection_counts_a_bounded_number_of_statements(opened: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_statements, "MOST_COUNTED", 3)
+    connection = connected(opened)
+    statements = kept_statements.kept_statements_of(connection.connection)
+    for number in range(8):
+        connection.execute_kept(f"SELECT name, {number} FROM kept WHERE number = %s", [1])
+        assert len(statements._executions) <= 3
+    for _ in range(KEPT_FROM):
+        rows(connection, 1)
+    assert kept(connection) == ["SELECT number, name FROM kept WHERE number = $1"]
+
+
 def test_a_refused_statement_leaves_what_is_kept_usable(opened: ExitStack) -> None:
     connection = connected(opened)
     for _ in range(4):
