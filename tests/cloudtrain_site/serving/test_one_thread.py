@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.signals import request_finished
-from django.db import transaction
+from django.db import connection, transaction
 from django.http import HttpRequest, HttpResponse
 
 from cloudtrain_site.serving import request_threads
@@ -43,14 +43,17 @@ def test_a_transaction_that_nobody_ends_is_rolled_back_and_fails_no_later_reques
         if request.path == "/begin":
             transaction.atomic().__enter__()
             User.objects.create(username="lost")
-        return HttpResponse(f"{User.objects.count()}")
+        found = User.objects.count()
+        if request.path == "/last":
+            connection.close()  # this thread's own, which would outlive the test
+        return HttpResponse(f"{found}")
 
     monkeypatch.setattr(handler, "get_response", answer)
 
     async def bodies_of(*paths: str) -> list[bytes]:
         return [await body_of(handler, path) for path in paths]
 
-    assert asyncio.run(bodies_of("/", "/begin", "/", "/")) == [b"0", b"1", b"0", b"0"]
+    assert asyncio.run(bodies_of("/", "/begin", "/", "/last")) == [b"0", b"1", b"0", b"0"]
 
 
 @pytest.mark.django_db
