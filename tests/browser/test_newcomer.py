@@ -29,6 +29,7 @@ NEWCOMERS = ("alice", "nina")
 LAST_MONTH = {"flux-high-rate": (0.31, "4.00"), "flux-best": (0.092, "7.50"), "flux-no-log": (None, "1.00")}
 #: How a page names what the second run changes.
 CHANGE = "learning_rate 1e-4 → 5e-4"
+#: Money is counted by UTC's months, and jobs are listed by the reader's, so the newcomers are where both are the same.
 LAST_DAY_OF_LAST_MONTH = (datetime.now(UTC).replace(day=1) - timedelta(days=1)).date()
 
 
@@ -187,9 +188,7 @@ def open_page(chromium: Browser, site: Site) -> Iterator[Callable[[str, str], Pa
     def open_as(name: str, address: str) -> Page:
         url = f"http://127.0.0.1:{site.port}"
         cookies = json.loads((site.folder / "cookies.json").read_text())[name]
-        context = chromium.new_context(
-            base_url=url, viewport={"width": 1280, "height": 900}, timezone_id="Europe/Berlin"
-        )
+        context = chromium.new_context(base_url=url, viewport={"width": 1280, "height": 900}, timezone_id="UTC")
         contexts.append(context)
         context.add_cookies([{"name": key, "value": value, "url": url} for key, value in cookies.items()])
         page = context.new_page()
