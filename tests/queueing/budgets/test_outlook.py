@@ -26,7 +26,10 @@ from tests.settings_pages import ACME, browser_of, text_of
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
-MONTH = window("month", "UTC", timezone.now())
+
+
+def month() -> str:
+    return window("month", "UTC", timezone.now()).name
 
 
 def cost(amount: str | None) -> Any:
@@ -46,9 +49,7 @@ def test_the_strictest_budget_answers(make_job: MakeJob, alice: User, acme: Orga
     ledger.reserve([make_job(**cost("40"))])
     outlook = BudgetReader(alice).of_job(make_job(**cost("31")))
     assert outlook is not None
-    assert outlook.sentence == (
-        f"Budget of alice in acme for {MONTH.name}: $60 of $100 left; this job needs about $31."
-    )
+    assert outlook.sentence == (f"Budget of alice in acme for {month()}: $60 of $100 left; this job needs about $31.")
     assert outlook.left == 60
     assert not outlook.would_wait
 
@@ -59,7 +60,7 @@ def test_a_job_that_has_begun_needs_no_more(make_job: MakeJob, alice: User, acme
     ledger.reserve([job])
     outlook = BudgetReader(alice).of_job(job)
     assert outlook is not None
-    assert (outlook.sentence, outlook.would_wait) == (f"Budget of acme for {MONTH.name}: $20 of $100 left.", False)
+    assert (outlook.sentence, outlook.would_wait) == (f"Budget of acme for {month()}: $20 of $100 left.", False)
 
 
 def test_what_would_wait_says_so(make_job: MakeJob, alice: User, acme: Organization) -> None:
@@ -68,7 +69,7 @@ def test_what_would_wait_says_so(make_job: MakeJob, alice: User, acme: Organizat
     assert outlook is not None
     assert outlook.would_wait
     assert outlook.sentence.startswith(
-        f"Budget of acme for {MONTH.name}: $0.00 of $30 committed, this job needs about $31."
+        f"Budget of acme for {month()}: $0.00 of $30 committed, this job needs about $31."
     )
 
 
@@ -80,7 +81,7 @@ def test_sums_of_the_site_and_of_others_are_not_told(
     for user in (alice, bob):
         outlook = BudgetReader(user).of_job(job)
         assert outlook is not None
-        assert (outlook.sentence, outlook.left) == (f"Budget of the site for {MONTH.name}: enough is left.", None)
+        assert (outlook.sentence, outlook.left) == (f"Budget of the site for {month()}: enough is left.", None)
         outlook = BudgetReader(user).of_job(dear)
         assert outlook is not None
         assert "$50" not in outlook.sentence
@@ -183,15 +184,15 @@ def test_approval_requests_show_what_is_left(
     assert "No budget limits this job." in text_of(browser_of(maria).get("/approvals"))
     assert "No budget limits this job." in text_of(browser_of(maria).get(page))
     budget = budget_of(acme, "100")
-    sentence = f"Budget of acme for {MONTH.name}: $100 of $100 left; this job needs about $31."
+    sentence = f"Budget of acme for {month()}: $100 of $100 left; this job needs about $31."
     assert sentence in text_of(browser_of(maria).get("/approvals"))
     assert sentence in text_of(browser_of(maria).get(page))
     chosen = {"action": "approve_selected", "_selected_action": [job["approval_id"]]}
     several = browser_of(maria).post("/admin/approvals/approvalrequest/", chosen)
-    assert f"Budget of acme for {MONTH.name}: $100 of $100 left." in text_of(several)
+    assert f"Budget of acme for {month()}: $100 of $100 left." in text_of(several)
     budget.amount = Decimal(20)
     budget.save()
-    assert f"If approved, the job waits. Budget of acme for {MONTH.name}: $0.00 of $20" in text_of(
+    assert f"If approved, the job waits. Budget of acme for {month()}: $0.00 of $20" in text_of(
         browser_of(maria).get("/approvals")
     )
 
@@ -217,7 +218,7 @@ def test_the_job_page_shows_its_approver_the_cost_the_limit_and_what_is_left(
     panel = text_of(browser_of(bob).get(page)).partition("All jobs from all")[0]
     assert "Cost about $32.00 from 7 runs" in panel
     assert "Up to $60.00" in panel
-    assert f"Budget of acme for {MONTH.name}: $100 of $100 left; this job needs about $32." in panel
+    assert f"Budget of acme for {month()}: $100 of $100 left; this job needs about $32." in panel
     assert "An approval proposes up to $40.00." in panel
     approved = client_of(bob).post(f"/api/approvals/{job['approval_id']}/approve", {"up_to_usd": 50}, format="json")
     assert approved.status_code == 200, approved.json()
@@ -228,4 +229,4 @@ def test_the_job_page_shows_its_approver_the_cost_the_limit_and_what_is_left(
 def test_the_settings_say_what_the_organization_has_left(acme: Organization, alice: User, make_job: MakeJob) -> None:
     budget_of(acme, "100")
     ledger.reserve([make_job(**cost("40"))])
-    assert f"Budget of acme for {MONTH.name}: $60 of $100 left." in text_of(browser_of(alice).get(f"{ACME}/budgets"))
+    assert f"Budget of acme for {month()}: $60 of $100 left." in text_of(browser_of(alice).get(f"{ACME}/budgets"))

@@ -28,7 +28,7 @@ from queueing.budgets import editing, sentences, watch
 from queueing.budgets.outlook import BudgetReader
 from queueing.budgets.sums import states
 from queueing.limits import candidate_of, queue_state
-from queueing.models import Budget, BudgetNotice, QueueEntry, QueueState
+from queueing.models import Budget, BudgetNotice, Period, QueueEntry, QueueState
 from tests.factories import make_user
 from tests.providers import ScriptedProvider
 from tests.queueing.budgets.spending import budget_of, poll, spend
@@ -112,7 +112,7 @@ def test_at_80_percent_the_admins_get_one_mail(make_job: MakeJob, acme: Organiza
 
 
 def test_50_percent_are_an_event_without_a_mail(make_job: MakeJob, acme: Organization, maria: User) -> None:
-    budget_of(acme, "100")
+    budget_of(acme, "100", period=Period.LIFETIME)  # which has no forecast
     spend(make_job, "55")
     watch.watch()
     (event,) = events()
@@ -139,7 +139,7 @@ def test_what_a_person_has_spent_is_told_to_them_and_admins(
 
 
 def test_the_organizations_own_budget_is_told_to_its_channel(make_job: MakeJob, acme: Organization) -> None:
-    budget_of(acme, "100")
+    budget_of(acme, "100", period=Period.LIFETIME)
     spend(make_job, "55")
     watch.watch()
     assert [event["channel"] for event in events()] == [organization_channel(acme.pk)]
