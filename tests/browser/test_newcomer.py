@@ -29,7 +29,7 @@ NEWCOMERS = ("alice", "nina")
 LAST_MONTH = {"flux-high-rate": (0.31, "4.00"), "flux-best": (0.092, "7.50"), "flux-no-log": (None, "1.00")}
 #: How a page names what the second run changes.
 CHANGE = "learning_rate 1e-4 → 5e-4"
-#: Money is counted by UTC's months, and jobs are listed by the reader's, so the newcomers are where both are the same.
+#: By UTC, as an organization's money is counted that names no zone. Jobs are listed by the reader's, which is UTC too.
 LAST_DAY_OF_LAST_MONTH = (datetime.now(UTC).replace(day=1) - timedelta(days=1)).date()
 
 

@@ -49,7 +49,7 @@ def test_the_strictest_budget_answers(make_job: MakeJob, alice: User, acme: Orga
     ledger.reserve([make_job(**cost("40"))])
     outlook = BudgetReader(alice).of_job(make_job(**cost("31")))
     assert outlook is not None
-    assert outlook.sentence == (f"Budget of alice in acme for {month()}: $60 of $100 left; this job needs about $31.")
+    assert outlook.sentence == f"Budget of alice in acme for {month()}: $60 of $100 left; this job needs about $31."
     assert outlook.left == 60
     assert not outlook.would_wait
 
