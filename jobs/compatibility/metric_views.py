@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -77,8 +77,9 @@ class MetricsCosts(CompatibleView):
         kinds = Counter[str]()
         for provider, amount in by_provider.items():
             kinds["local" if provider == "local" else "cloud"] += amount
-        newest = counted_jobs(request.user).filter(cost_usd__gt=0, completed_at__isnull=False).order_by("-completed_at")
-        recent = newest.values_list("pk", "cost_usd")[:RECENT]
+        ended = counted_jobs(request.user).filter(completed_at__gte=_since(self.query["period"]))
+        # Not "more than 0": SQLite would read all that ever cost something, by the index of costs.
+        recent = ended.exclude(cost_usd=0).order_by("-completed_at").values_list("pk", "cost_usd")[:RECENT]
         return Response(
             {
                 "summary": {"total_cost": float(spending.totals()["spent_usd"]), "currency": "USD"},
@@ -93,9 +94,8 @@ class MetricsUsage(CompatibleView):
     @takes(PeriodQuery)
     def get(self, request: Request) -> Response:
         """Count the jobs of a period, and the hours that they ran."""
-        since = timezone.now() - timedelta(days=DAYS[self.query["period"]])
         # Ids begin with the time, and are in an index.
-        jobs = counted_jobs(request.user).filter(pk__gte=first_id_at(since)).order_by()
+        jobs = counted_jobs(request.user).filter(pk__gte=first_id_at(_since(self.query["period"]))).order_by()
         # In one statement, by their ids: SQLite takes longer by its index of hardware.
         hardware = Coalesce("hardware_profile", Value(""))
         rows = (
@@ -115,6 +115,10 @@ class MetricsUsage(CompatibleView):
             "failed": sum(row["failed"] for row in rows),
         }
         return Response({"gpu": {"total_hours": sum(hours.values()), "by_type": hours}, "jobs": numbers})
+
+
+def _since(period: str) -> datetime:
+    return timezone.now() - timedelta(days=DAYS[period])
 
 
 def _spending(user: User, days: int) -> Spending:

@@ -21,8 +21,7 @@ from jobs.statuses import JobStatus
 
 def counted_jobs(user: AnyUser) -> JobQuerySet:
     """Return the jobs whose figures `user` may see. Deleted ones too: their cost was paid."""
-    jobs = Job.objects.all()
-    return jobs if is_superuser(user) else jobs.filter(organization__in=organizations_of(user))
+    return _of_scopes(_scopes(user))
 
 
 @dataclass(frozen=True, slots=True)
