@@ -144,7 +144,8 @@ def _candidates(spending: Spending, count: int) -> Iterator[Collection[str] | Qu
             further = DayCost.objects.filter(day__gte=first, day__lte=last, is_further=True)
             yield spending.seen_of_few(further).values("job_id")
             # Of many that spent the same the oldest: a later one that came first would move each time that one is read.
-            of_one_day = spending.days(first, last).filter(is_further=False).order_by("-spent", "pk")
+            # By the job's id, which the index has.
+            of_one_day = spending.days(first, last).filter(is_further=False).order_by("-spent", "job_id")
             dearest.update(of_one_day.values_list("job_id", flat=True)[: 2 * count])
     if months:
         sums = spending.seen(CostSum.objects.filter(span__in=months))
