@@ -222,13 +222,15 @@ class ApprovalRequest(Stateful):
     ALLOWED = ALLOWED
 
     job = models.ForeignKey(Job, models.CASCADE, related_name="approval_requests")
-    organization = models.ForeignKey(Organization, models.CASCADE, null=True, related_name="+")
+    organization = models.ForeignKey(Organization, models.CASCADE, null=True, related_name="+", db_index=False)
     #: The first of the rules that hold the job; its `requirements` have them all.
     rule_name = models.CharField(max_length=100)
     #: The reasons for the hold, as sentences.
     reason = models.TextField()
     status = models.CharField(max_length=20, choices=RequestStatus.choices, default=RequestStatus.PENDING)
-    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+")
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+", db_index=False
+    )
     requested_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
     reviewed_by = models.CharField(max_length=150, blank=True)
@@ -332,7 +334,7 @@ class Requirement(models.Model):
     All but the number of approvals is copied when the rule holds the job: a later change of the rule doesn't apply.
     """
 
-    request = models.ForeignKey(ApprovalRequest, models.CASCADE, related_name="requirements")
+    request = models.ForeignKey(ApprovalRequest, models.CASCADE, related_name="requirements", db_index=False)
     #: Its place among the reasons of the request, from 0.
     position = models.PositiveSmallIntegerField()
     rule = models.ForeignKey(ApprovalRule, models.SET_NULL, null=True, related_name="+")
@@ -371,7 +373,7 @@ class Requirement(models.Model):
 class Decision(models.Model):
     """One person's decision about a request."""
 
-    request = models.ForeignKey(ApprovalRequest, models.CASCADE, related_name="decisions")
+    request = models.ForeignKey(ApprovalRequest, models.CASCADE, related_name="decisions", db_index=False)
     #: The requirements for which an approval counts, by what its author might decide at that moment.
     counted_for = models.ManyToManyField(Requirement, related_name="+")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")

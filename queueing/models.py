@@ -42,7 +42,7 @@ class QueueEntry(Stateful):
     ALLOWED = ALLOWED
 
     job = models.ForeignKey(Job, models.CASCADE, related_name="queue_entries")
-    organization = models.ForeignKey(Organization, models.CASCADE, null=True, related_name="+")
+    organization = models.ForeignKey(Organization, models.CASCADE, null=True, related_name="+", db_index=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+")
     provider = models.CharField(max_length=40)
 

@@ -1,9 +1,14 @@
-"""Indexes of large tables, which PostgreSQL makes while a running site goes on writing."""
+"""Indexes of large tables, which PostgreSQL makes and drops while a running site goes on writing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations import AddIndex
+from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
 
@@ -21,14 +26,57 @@ class AddIndexOnline(AddIndex):
         create_online(schema_editor, self.index.name, str(statement))
 
 
+class DropIndexesOnline(Operation):
+    """Drops indexes by their names, as far as they are there; without a lock that others wait for, as above.
+
+    They don't come back: what a former version asks is answered without them, too.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def deconstruct(self) -> tuple[str, Sequence[Any], dict[str, Any]]:
+        return type(self).__qualname__, self.names, {}
+
+    def describe(self) -> str:
+        return f"Drop the indexes {', '.join(self.names)}"
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        pass
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        connection = schema_editor.connection
+        is_online = connection.vendor == "postgresql" and not schema_editor.collect_sql
+        how = "CONCURRENTLY IF EXISTS" if is_online else "IF EXISTS"
+        statements = [f"DROP INDEX {how} {connection.ops.quote_name(name)}" for name in self.names]
+        if is_online:
+            execute_patiently(connection, statements)
+        else:
+            for statement in statements:
+                schema_editor.execute(statement)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        pass
+
+
 def create_online(schema_editor: BaseDatabaseSchemaEditor, name: str, *statements: str) -> None:
     """Execute the statements, which make the index `name`. They wait for what others do, however long."""
     connection = schema_editor.connection
     with connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting('lock_timeout')")
-        [before] = cursor.fetchone()
         # An attempt that was cut off leaves half of it.
         cursor.execute(f"DROP INDEX IF EXISTS {connection.ops.quote_name(name)}")
+    execute_patiently(connection, statements)
+
+
+def execute_patiently(connection: BaseDatabaseWrapper, statements: Sequence[str]) -> None:
+    """Execute the statements on PostgreSQL, each of which waits for what others do, however long."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('lock_timeout')")
+        [before] = cursor.fetchone()
         cursor.execute("SET lock_timeout = 0")
         try:
             for statement in statements:

@@ -132,10 +132,12 @@ class Channel(models.Model):
 class Delivery(models.Model):
     """One notice on its way to one recipient over one channel."""
 
-    notice = models.ForeignKey(Notice, models.CASCADE, related_name="deliveries")
+    notice = models.ForeignKey(Notice, models.CASCADE, related_name="deliveries", db_index=False)
     kind = models.CharField(max_length=20, choices=ChannelKind.choices)
     channel = models.ForeignKey(Channel, models.SET_NULL, null=True, related_name="deliveries")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="notice_deliveries")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="notice_deliveries", db_index=False
+    )
     organization_id = models.BigIntegerField(null=True)
     #: What identifies the recipient: a notice reaches each once.
     recipient = models.CharField(max_length=340)

@@ -15,6 +15,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from cloudtrain_site.database.folding import folded
 from jobs.finding.name_index import named
+from jobs.identifiers import ID_LENGTH
 from jobs.models import Job
 
 #: Up to this many matches are found by their ids. With more, the list is walked in its order until a page is full.
@@ -104,7 +105,8 @@ def _through(relation: str, condition: Q) -> Q:
 
 def _other_ways(text: str, submitters: Sequence[int]) -> Iterator[Q]:
     if ID_BEGINS.fullmatch(text.lower()):
-        yield Q(pk__startswith=text.lower())
+        beginning = text.lower()
+        yield Q(pk__range=(beginning, beginning.ljust(ID_LENGTH, "z")))
     if number := RUN_NUMBER.fullmatch(text):
         yield Q(number=int(number[1]))
     yield Q(external_id=text)

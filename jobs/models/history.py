@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class JobEvent(models.Model):
     """One line of a job's history: a change of the job, its queue entry or its approval request."""
 
-    job = models.ForeignKey("Job", models.CASCADE, related_name="events")
+    job = models.ForeignKey("Job", models.CASCADE, related_name="events", db_index=False)
     subject = models.CharField(max_length=20)
     old = models.CharField(max_length=20, blank=True)
     new = models.CharField(max_length=20)

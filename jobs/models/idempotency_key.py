@@ -12,7 +12,7 @@ from jobs.models.job import Job
 class IdempotencyKey(models.Model):
     """A submitter's promise that requests under one key are one request. Kept for 24 hours."""
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False)
     key = models.CharField(max_length=200)
     digest = models.CharField(max_length=64)
     job = models.ForeignKey(Job, models.CASCADE, related_name="+")

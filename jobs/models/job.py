@@ -76,8 +76,11 @@ class Job(Lineage, Stateful):
     ALLOWED = ALLOWED
 
     id = models.CharField(primary_key=True, max_length=26, default=new_job_id, editable=False)
-    organization = models.ForeignKey(Organization, models.PROTECT, null=True, related_name="jobs")
-    submitted_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="jobs")
+    # Without indexes of their own: the lists' begin with them, and PostgreSQL would take these in their place.
+    organization = models.ForeignKey(Organization, models.PROTECT, null=True, related_name="jobs", db_index=False)
+    submitted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="jobs", db_index=False
+    )
     #: Its number in its organization, see runs/numbers.py; null of a job of none.
     number = models.PositiveBigIntegerField(null=True, editable=False)
     correlation_id = models.CharField(max_length=128, db_index=True)

@@ -10,7 +10,7 @@ from jobs.models.job import Job
 class LogPiece(models.Model):
     """Some of a job's log, from byte `start` to byte `end`: what came new with one look at its provider."""
 
-    job = models.ForeignKey(Job, models.CASCADE, related_name="log_pieces")
+    job = models.ForeignKey(Job, models.CASCADE, related_name="log_pieces", db_index=False)
     start = models.PositiveBigIntegerField()
     end = models.PositiveBigIntegerField()
     text = models.TextField()

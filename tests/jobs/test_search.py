@@ -118,9 +118,13 @@ def test_a_job_is_found_by_what_else_it_has(as_root: Client, make_job: MakeJob, 
 
 
 def test_a_job_is_found_by_the_beginning_of_its_id_and_once(as_root: Client, make_job: MakeJob) -> None:
-    job = make_job(external_id="same", correlation_id="same", config_name="same")
-    assert over_api(as_root, job.pk[:20].upper()) == 1
-    assert over_api(as_root, "same") == 1
+    ids = ["01m8psj35vaaaaaaaaaaaaaaaa", "01m8psj35vzzzzzzzzzzzzzzzz", "01m8psj36w0000000000000000"]
+    for job_id in ids:
+        make_job(pk=job_id, external_id=f"same-{job_id}", correlation_id="same", config_name="same")
+    found = {
+        text: over_api(as_root, text) for text in ("01M8PSJ35V", "01m8psj35vz", ids[2], "01m8psj36w1", "7", "same")
+    }
+    assert found == {"01M8PSJ35V": 2, "01m8psj35vz": 1, ids[2]: 1, "01m8psj36w1": 0, "7": 0, "same": 3}
 
 
 def test_the_filters_narrow_what_a_search_finds(as_root: Client, make_job: MakeJob) -> None:

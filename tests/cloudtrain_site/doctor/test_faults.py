@@ -66,9 +66,9 @@ def database_far_away(world: World) -> None:
     world.patch(database, "_round_trip", lambda: 80.0)
 
 
-@fault("migrations", BAD, "1 migrations are not applied: cloudtrain_site.0012_plain_texts. [manage.py migrate]")
+@fault("migrations", BAD, "1 migrations are not applied: cloudtrain_site.0013_fewer_indexes. [manage.py migrate]")
 def migration_missing(world: World) -> None:
-    MigrationRecorder.Migration.objects.filter(app="cloudtrain_site", name="0012_plain_texts").delete()
+    MigrationRecorder.Migration.objects.filter(app="cloudtrain_site", name="0013_fewer_indexes").delete()
 
 
 @fault("migrations", BAD, "from a newer version than this code: it has jobs.9999_future")
