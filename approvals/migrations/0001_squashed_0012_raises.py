@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import migrations, models
 
 from cloudtrain_site.database.create_models import CreateModels
+from cloudtrain_site.database.online_indexes import DropIndexesOnline
 
 
 def add_rules(apps, schema_editor):
@@ -33,6 +34,13 @@ class Migration(migrations.Migration):
         ('approvals', '0010_fuse'),
         ('approvals', '0011_notices_of_the_site'),
         ('approvals', '0012_raises'),
+        ('approvals', '0013_dashboard_source'),
+        ('approvals', '0014_plain_texts'),
+        ('approvals', '0015_approved_in_organization'),
+        ('approvals', '0016_request_indexes'),
+        ('approvals', '0017_kept_from_index'),
+        ('approvals', '0018_requirement_by_role'),
+        ('approvals', '0019_fewer_indexes'),
     ]
 
     initial = True
@@ -52,25 +60,25 @@ class Migration(migrations.Migration):
                     fields=[
                         ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                         ('name', models.CharField(max_length=100, validators=[cloudtrain_site.names.readable_name])),
-                        ('enabled', models.BooleanField(default=True, help_text='A rule that is not enabled holds nothing.')),
+                        ('enabled', models.BooleanField(default=True, help_text='A rule that is not enabled holds no jobs.')),
                         ('priority', models.IntegerField(default=100, help_text='Orders the reasons of a held job, the lowest number first. Every rule that matches counts.')),
-                        ('cost_exceeds', models.DecimalField(blank=True, decimal_places=4, help_text='Holds jobs that are estimated to cost more US dollars than this, and those whose cost is not known.', max_digits=12, null=True, validators=[django.core.validators.MinValueValidator(0)])),
-                        ('first_job', models.BooleanField(default=False, help_text='Holds all jobs of a user until one of them has been handed to a provider.')),
-                        ('exempt_roles', models.JSONField(blank=True, default=list, help_text='This rule holds no job of submitters with these roles, e.g. ["lead", "admin"].')),
-                        ('expires_after_hours', models.PositiveIntegerField(default=24, help_text='A request expires after so many hours, and its job is cancelled. An approval covers identical retries as long. Of several rules the shortest time counts.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(8760)])),
-                        ('organization', models.ForeignKey(blank=True, help_text='The rule holds jobs of this organization; empty: of every organization.', null=True, on_delete=django.db.models.deletion.CASCADE, to='jobs.organization')),
-                        ('approvals_needed', models.PositiveSmallIntegerField(default=1, help_text='The number of reviewers who must approve before the rule lets a job go.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(10)])),
-                        ('config_name', models.CharField(blank=True, help_text='Holds jobs whose config has this name, e.g. *full-finetune*. It is no guard: the submitter chooses the name.', max_length=200)),
-                        ('hardware', models.CharField(blank=True, help_text='Holds jobs on hardware of this name, e.g. gpu-a100*.', max_length=200)),
-                        ('jobs_in_day_exceed', models.PositiveIntegerField(blank=True, help_text='Holds each job of a user after this many in 24 hours, counted over all organizations.', null=True)),
+                        ('cost_exceeds', models.DecimalField(blank=True, decimal_places=4, help_text='Holds jobs with a higher estimated cost in US dollars, and jobs with an unknown cost.', max_digits=12, null=True, validators=[django.core.validators.MinValueValidator(0)])),
+                        ('first_job', models.BooleanField(default=False, help_text='Holds all jobs of a user until one of them has been submitted to a provider.')),
+                        ('exempt_roles', models.JSONField(blank=True, default=list, help_text='The rule does not hold jobs of submitters with these roles, e.g. ["lead", "admin"].')),
+                        ('expires_after_hours', models.PositiveIntegerField(default=24, help_text='After so many hours a pending request expires and its job is cancelled. An approval covers identical retries for the same time. If several rules hold a job, the shortest time counts.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(8760)])),
+                        ('organization', models.ForeignKey(blank=True, help_text='The rule holds jobs of this organization. Empty: of all organizations.', null=True, on_delete=django.db.models.deletion.CASCADE, to='jobs.organization')),
+                        ('approvals_needed', models.PositiveSmallIntegerField(default=1, help_text='How many reviewers must approve a job.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(10)])),
+                        ('config_name', models.CharField(blank=True, help_text='Holds jobs whose config has this name, e.g. *full-finetune*. This is no protection: submitters choose the name.', max_length=200)),
+                        ('hardware', models.CharField(blank=True, help_text='Holds jobs on hardware with this name, e.g. gpu-a100*.', max_length=200)),
+                        ('jobs_in_day_exceed', models.PositiveIntegerField(blank=True, help_text='Holds further jobs of a user after this many in 24 hours, counted over all organizations.', null=True, verbose_name='jobs of a user in 24 hours above')),
                         ('provider', models.CharField(blank=True, help_text='Holds jobs for this provider.', max_length=40)),
-                        ('reviewer_group', models.ForeignKey(blank=True, help_text="If a group is chosen, its members decide instead, as far as they are in the job's organization.", null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='auth.group')),
-                        ('reviewer_role', models.CharField(choices=[('researcher', 'Researcher'), ('lead', 'Lead'), ('admin', 'Admin')], default='lead', help_text="Members of the job's organization with this role or a higher one decide.", max_length=20)),
-                        ('role_at_most', models.CharField(blank=True, choices=[('viewer', 'Viewer'), ('researcher', 'Researcher'), ('lead', 'Lead'), ('admin', 'Admin')], help_text='Holds jobs of submitters who have this role in the organization, or a lower one.', max_length=20)),
-                        ('self_approval', models.BooleanField(default=False, help_text='A reviewer may decide about their own job, if every other rule that holds it allows that too.')),
-                        ('fuse_action', models.CharField(blank=True, choices=[('cancel', 'cancel the job'), ('ask', 'ask for more, and cancel the job beyond a grace')], db_default='', default='', help_text='When a job has cost what it may. Empty: as its submitter or the operator says. Of several rules the strictest counts.', max_length=10)),
-                        ('fuse_grace_percent', models.PositiveSmallIntegerField(blank=True, help_text='How far beyond its limit a job goes on while more is asked for, in percent. Empty: as the operator says.', null=True, validators=[django.core.validators.MaxValueValidator(100)])),
-                        ('max_cost_usd', models.DecimalField(blank=True, decimal_places=4, help_text='A job that the rule holds may cost so many US dollars at most. Of several rules, the submitter and the reviewers the lowest amount counts.', max_digits=12, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0.01')), django.core.validators.MaxValueValidator(Decimal('99999999'))])),
+                        ('reviewer_group', models.ForeignKey(blank=True, help_text="If a group is chosen, only its members who are in the job's organization can decide.", null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='auth.group')),
+                        ('reviewer_role', models.CharField(choices=[('researcher', 'Researcher'), ('lead', 'Lead'), ('admin', 'Admin')], default='lead', help_text="Members of the job's organization with this role or a higher one can decide.", max_length=20)),
+                        ('role_at_most', models.CharField(blank=True, choices=[('viewer', 'Viewer'), ('researcher', 'Researcher'), ('lead', 'Lead'), ('admin', 'Admin')], help_text='Holds jobs of submitters with this role in the organization or a lower one.', max_length=20)),
+                        ('self_approval', models.BooleanField(default=False, help_text='Reviewers can decide about their own jobs, if all rules that hold the job allow it.')),
+                        ('fuse_action', models.CharField(blank=True, choices=[('cancel', 'Cancel the job'), ('ask', 'Request more, cancel beyond a grace')], db_default='', default='', help_text="What happens when a job reaches its cost limit. Empty: the submitter's choice, or else the site's default. If several rules hold a job, the strictest counts.", max_length=10, verbose_name='when the limit is reached')),
+                        ('fuse_grace_percent', models.PositiveSmallIntegerField(blank=True, help_text="How far beyond its limit a job continues while more is requested, in percent. Empty: the site's default.", null=True, validators=[django.core.validators.MaxValueValidator(100)], verbose_name='grace, in percent')),
+                        ('max_cost_usd', models.DecimalField(blank=True, decimal_places=4, help_text='The highest cost of each job that the rule holds, in US dollars. If other rules, the submitter or a reviewer set a limit too, the lowest counts.', max_digits=12, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0.01')), django.core.validators.MaxValueValidator(Decimal('99999999'))], verbose_name='stop at, in US dollars')),
                     ],
                     options={
                         'ordering': ['priority', 'id'],
@@ -91,8 +99,8 @@ class Migration(migrations.Migration):
                         ('review_notes', models.TextField(blank=True)),
                         ('config_digest', models.CharField(max_length=64)),
                         ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='approval_requests', to='jobs.job')),
-                        ('organization', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='jobs.organization')),
-                        ('requested_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
+                        ('organization', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='jobs.organization')),
+                        ('requested_by', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
                         ('bypassed', models.BooleanField(default=False)),
                         ('kept_from', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='approvals.approvalrequest')),
                         ('terms', models.JSONField(default=dict)),
@@ -101,7 +109,7 @@ class Migration(migrations.Migration):
                         ('raise_to_usd', models.DecimalField(decimal_places=4, max_digits=12, null=True)),
                     ],
                     options={
-                        'indexes': [models.Index(condition=models.Q(('status', 'pending')), fields=['expires_at'], name='request_deadline'), models.Index(fields=['organization', '-id'], name='request_by_organization'), models.Index(condition=models.Q(('status', 'pending')), fields=['organization', 'expires_at'], name='request_desk'), models.Index(condition=models.Q(('status', 'approved')), fields=['requested_by', '-id'], name='request_approved'), models.Index(fields=['is_decided', 'expires_at', '-id'], name='request_list'), models.Index(condition=models.Q(('reviewed_at__isnull', False)), fields=['-reviewed_at', '-id'], name='request_decided')],
+                        'indexes': [models.Index(condition=models.Q(('status', 'pending')), fields=['expires_at'], name='request_deadline'), models.Index(fields=['organization', '-id'], name='request_by_organization'), models.Index(condition=models.Q(('status', 'pending')), fields=['organization', 'expires_at'], name='request_desk'), models.Index(fields=['is_decided', 'expires_at', '-id'], name='request_list'), models.Index(condition=models.Q(('reviewed_at__isnull', False)), fields=['-reviewed_at', '-id'], name='request_decided'), models.Index(condition=models.Q(('reviewed_at__isnull', False)), fields=['organization', '-reviewed_at', '-id'], name='request_decided_in'), models.Index(fields=['requested_by', 'organization', 'status', '-id'], name='request_of_person'), models.Index(condition=models.Q(('kept_from__isnull', False)), fields=['kept_from'], name='request_by_kept_from')],
                         'constraints': [models.UniqueConstraint(condition=models.Q(('status', 'pending')), fields=('job',), name='one_pending_request_a_job'), models.CheckConstraint(condition=models.Q(models.Q(('reviewed_at__isnull', True), ('status', 'pending')), models.Q(models.Q(('status', 'pending'), _negated=True), ('reviewed_at__isnull', False)), _connector='OR'), name='request_reviewed_when_decided')],
                     },
                 ),
@@ -117,7 +125,7 @@ class Migration(migrations.Migration):
                         ('approvals_given', models.PositiveSmallIntegerField(default=0)),
                         ('self_approval', models.BooleanField()),
                         ('expires_after_hours', models.PositiveIntegerField()),
-                        ('request', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='requirements', to='approvals.approvalrequest')),
+                        ('request', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='requirements', to='approvals.approvalrequest')),
                         ('reviewer_group', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='auth.group')),
                         ('rule', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='approvals.approvalrule')),
                         ('max_cost_usd', models.DecimalField(decimal_places=4, max_digits=12, null=True)),
@@ -125,6 +133,7 @@ class Migration(migrations.Migration):
                     options={
                         'ordering': ['position'],
                         'constraints': [models.UniqueConstraint(fields=('request', 'position'), name='one_requirement_a_position'), models.CheckConstraint(condition=models.Q(('approvals_given__lte', models.F('approvals_needed'))), name='no_approval_too_many')],
+                        'indexes': [models.Index(fields=['reviewer_role', 'request'], name='requirement_by_role')],
                     },
                 ),
                 migrations.CreateModel(
@@ -135,10 +144,10 @@ class Migration(migrations.Migration):
                         ('verdict', models.CharField(choices=[('approve', 'Approve'), ('reject', 'Reject')], max_length=20)),
                         ('reason', models.TextField(blank=True)),
                         ('bypass', models.BooleanField(default=False)),
-                        ('source', models.CharField(choices=[('api', 'Api'), ('admin', 'Admin'), ('webhook', 'Webhook'), ('poll', 'Poll'), ('loop', 'Loop'), ('command', 'Command'), ('dispatcher', 'Dispatcher')], max_length=20)),
+                        ('source', models.CharField(choices=[('api', 'Api'), ('dashboard', 'Dashboard'), ('admin', 'Admin'), ('webhook', 'Webhook'), ('poll', 'Poll'), ('loop', 'Loop'), ('command', 'Command'), ('dispatcher', 'Dispatcher')], max_length=20)),
                         ('correlation_id', models.CharField(max_length=128)),
                         ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                        ('request', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='decisions', to='approvals.approvalrequest')),
+                        ('request', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='decisions', to='approvals.approvalrequest')),
                         ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
                         ('counted_for', models.ManyToManyField(related_name='+', to='approvals.requirement')),
                         ('up_to_usd', models.DecimalField(decimal_places=4, max_digits=12, null=True)),
@@ -151,4 +160,7 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.RunPython(add_rules, migrations.RunPython.noop),
+        DropIndexesOnline(
+            'approvals_approvalrequest_job_id_76606fd7_like',
+        ),
     ]

@@ -59,7 +59,7 @@ _LAST_CHARACTER = chr(0x10FFFF)
 
 
 def install(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """Create the index. For a migration that is not atomic."""
+    """Create the index. For a migration of tables with rows, which is not atomic."""
     _create(schema_editor, _SQLITE, "job_name_parts", "job_by_name_part", PART)
 
 
@@ -69,7 +69,7 @@ def uninstall(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
 
 
 def install_pairs(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """Create what finds texts of two characters. For a migration that is not atomic."""
+    """Create what finds texts of two characters. For the same."""
     _create(schema_editor, _SQLITE_PAIRS, "job_name_pairs", "job_by_name_pair", PART - 1)
 
 

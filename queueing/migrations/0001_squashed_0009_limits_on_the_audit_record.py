@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import migrations, models
 
 from cloudtrain_site.database.create_models import CreateModels
+from cloudtrain_site.database.online_indexes import DropIndexesOnline
 
 
 def add_state(apps, schema_editor):
@@ -30,6 +31,8 @@ class Migration(migrations.Migration):
         ('queueing', '0007_budgets'),
         ('queueing', '0008_needs_of_waiting_entries'),
         ('queueing', '0009_limits_on_the_audit_record'),
+        ('queueing', '0010_plain_texts'),
+        ('queueing', '0011_fewer_indexes'),
     ]
 
     initial = True
@@ -49,12 +52,12 @@ class Migration(migrations.Migration):
                         ('max_running', models.PositiveIntegerField(default=5, verbose_name='running at once')),
                         ('max_running_per_user', models.PositiveIntegerField(default=2, verbose_name='running at once for a user')),
                         ('max_running_per_organization', models.PositiveIntegerField(default=10, verbose_name='running at once for an organization')),
-                        ('paused', models.BooleanField(default=False, help_text='Nothing starts. What runs, runs on.')),
+                        ('paused', models.BooleanField(default=False, help_text='No jobs start. Running jobs continue.')),
                         ('pass_requested_at', models.DateTimeField(editable=False, null=True)),
                         ('told_depth', models.PositiveIntegerField(default=0, editable=False)),
                         ('told_running', models.PositiveIntegerField(default=0, editable=False)),
                         ('told_at', models.DateTimeField(editable=False, null=True)),
-                        ('fair_share', models.BooleanField(default=False, help_text='The organization that runs least for its share goes first.')),
+                        ('fair_share', models.BooleanField(default=False, help_text='The organization with the fewest running jobs for its share goes first.')),
                     ],
                     options={
                         'verbose_name': 'limits',
@@ -67,7 +70,7 @@ class Migration(migrations.Migration):
                     fields=[
                         ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                         ('provider', models.CharField(max_length=40)),
-                        ('status', models.CharField(choices=[('blocked', 'Blocked'), ('pending', 'Pending'), ('dispatching', 'Dispatching'), ('running', 'Running'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='pending', max_length=20)),
+                        ('status', models.CharField(choices=[('blocked', 'Held'), ('pending', 'Waiting'), ('dispatching', 'Starting'), ('running', 'Running'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='pending', max_length=20)),
                         ('priority', models.PositiveSmallIntegerField(default=0)),
                         ('priority_override', models.PositiveSmallIntegerField(null=True, validators=[django.core.validators.MaxValueValidator(50)])),
                         ('effective_priority', models.GeneratedField(db_persist=True, expression=django.db.models.functions.comparison.Coalesce(models.F('priority_override'), models.F('priority')), output_field=models.PositiveSmallIntegerField())),
@@ -81,7 +84,7 @@ class Migration(migrations.Migration):
                         ('dispatched_at', models.DateTimeField(null=True)),
                         ('finished_at', models.DateTimeField(null=True)),
                         ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='queue_entries', to='jobs.job')),
-                        ('organization', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='jobs.organization')),
+                        ('organization', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='jobs.organization')),
                         ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
                         ('lane', models.GeneratedField(db_persist=True, expression=django.db.models.functions.text.Concat(django.db.models.functions.comparison.Cast('organization_id', models.CharField()), models.Value(':'), django.db.models.functions.comparison.Cast('user_id', models.CharField()), models.Value(':'), 'provider', output_field=models.CharField(max_length=100)), output_field=models.CharField(max_length=100))),
                         ('turn', models.FloatField()),
@@ -100,7 +103,7 @@ class Migration(migrations.Migration):
                     fields=[
                         ('provider', models.CharField(max_length=40, primary_key=True, serialize=False)),
                         ('max_running', models.PositiveIntegerField(blank=True, null=True, verbose_name='running at once')),
-                        ('drained', models.BooleanField(default=False, help_text='Nothing new starts there. What runs, runs on.')),
+                        ('drained', models.BooleanField(default=False, help_text='No new jobs start there. Running jobs continue.')),
                     ],
                     options={
                         'ordering': ['provider'],
@@ -115,7 +118,7 @@ class Migration(migrations.Migration):
                         ('period', models.CharField(choices=[('month', 'Month'), ('day', 'Day'), ('lifetime', 'Lifetime')], default='month', max_length=8)),
                         ('site_zone', models.CharField(blank=True, max_length=60)),
                         ('thresholds', models.JSONField(default=queueing.models.default_thresholds)),
-                        ('action', models.CharField(choices=[('hold', 'What runs is left alone'), ('finish', 'What runs may finish'), ('cancel', 'What runs is cancelled')], default='hold', max_length=6)),
+                        ('action', models.CharField(choices=[('hold', 'Let running jobs continue'), ('finish', 'Let running jobs continue and warn their submitters'), ('cancel', 'Cancel running jobs')], default='hold', max_length=6)),
                         ('version', models.PositiveIntegerField(default=1)),
                         ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                         ('seen_period', models.DateField(editable=False, null=True)),
@@ -146,4 +149,8 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.RunPython(add_state, migrations.RunPython.noop),
+        DropIndexesOnline(
+            'queueing_queueentry_claim_token_889f7505_like',
+            'queueing_queueentry_job_id_68c814ed_like',
+        ),
     ]
