@@ -262,13 +262,13 @@ def test_the_queue_and_the_pages_see_the_same_left_of_every_budget(
         budget_of(third, "80", period=period)
         budget_of(acme, "70", period=period, user=alice)
     owners = ((acme, alice), (acme, bob), (third, alice), (third, None), (None, None))
-    today = timezone.now().date()
+    # In the middle of a month and within one day of all the zones: a day's budget has less left than a month's.
+    now = (timezone.now().replace(day=1) - timedelta(days=1)).replace(day=15, hour=10)
     for number, (organization, user) in enumerate(owners):
         for ago in (0, 1, 40):
             spent = f"{number + 1}.{ago}"
-            costs.spend(today - timedelta(days=ago), spent, organization=organization, submitted_by=user)
+            costs.spend(now.date() - timedelta(days=ago), spent, organization=organization, submitted_by=user)
         costs.run("2.5", "0.75", organization=organization, submitted_by=user)
-    now = timezone.now()
     shown = sorted((one.budget.scope, str(one.budget.owner), one.left) for one in all_states(now))
     names = {None: ""} | dict(Organization.objects.values_list("pk", "name"))
     lefts = read_lefts(now)
