@@ -36,17 +36,13 @@ from jobs.retention import ended_jobs
 from jobs.sync import discovery, refresh
 from jobs.webhooks import apply
 from queueing.claims import choose_entries
+from tests.large_tables import LARGE
 
 pytestmark = [pytest.mark.long, pytest.mark.django_db, pytest.mark.timeout(600)]
 
 JOBS, GROWN_TO = 3000, 1_000_000
 #: Of each kind; there are hundreds of lists of jobs.
 VISITS_OF_A_KIND = 15
-LARGE = {
-    *("jobs_job", "jobs_jobevent", "jobs_ledgerentry", "jobs_jobaccount", "jobs_daycost", "jobs_costsum"),
-    *("jobs_jobtag", "approvals_approvalrequest", "approvals_requirement", "approvals_decision", "queueing_queueentry"),
-    *("cloudtrain_site_auditrecord", "notices_notice", "notices_delivery"),
-}
 #: Partial indexes, which have the few rows that are still active, or that a person corrected.
 SMALL_INDEXES = {
     *("account_holding", "entry_holds_slot", "entry_lane", "job_list_going", "job_open", "job_open_by_submitter"),

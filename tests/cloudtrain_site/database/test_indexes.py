@@ -11,21 +11,7 @@ from django.db.models import Model
 
 from cloudtrain_site.database.online_indexes import DropIndexesOnline
 from jobs.models import Job, JobEvent
-
-GROWING = {
-    *(
-        "jobs_job",
-        "jobs_jobevent",
-        "jobs_jobaccount",
-        "jobs_ledgerentry",
-        "jobs_daycost",
-        "jobs_costsum",
-        "jobs_jobtag",
-    ),
-    *("jobs_logpiece", "jobs_idempotencykey", "jobs_webhookdelivery", "jobs_outputfetch", "jobs_storedoutput"),
-    *("approvals_approvalrequest", "approvals_requirement", "approvals_decision", "queueing_queueentry"),
-    *("notices_notice", "notices_delivery", "cloudtrain_site_auditrecord", "django_eventstream_event"),
-}
+from tests.large_tables import GROWING
 
 
 def models() -> list[type[Model]]:
